@@ -1,0 +1,163 @@
+"""Knows the commands that read a job: show, history, replay."""
+
+import asyncio
+from datetime import datetime
+from uuid import UUID
+
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from jobstore.cli.running import account_named, with_store
+from jobstore.formats import FORMATS, native
+from jobstore.job import codec
+from jobstore.job.events import JobQueued
+from jobstore.settings import Place, place_options
+from jobstore.store import Store
+from jobstore.store.accounts import Mistaken
+from jobstore.store.history import Entry
+from jobstore.store.views import Where
+
+account_option = click.option("--account", metavar="NAME", help="Needed only when there is more than one account.")
+format_option = click.option(
+    "--format", "format_name", type=click.Choice(list(FORMATS)), default="native", show_default=True,
+    help="In whose words.",
+)  # fmt: skip
+
+
+@click.command()
+@click.argument("job")
+@format_option
+@click.option(
+    "--at", metavar="POSITION|TIME", help="As it was then: a position, or a time such as 2026-01-31T12:00:00Z."
+)
+@account_option
+@place_options
+def show(job: str, format_name: str, at: str | None, account: str | None, place: Place) -> None:
+    """Show a job: as it is, or as it was. JOB is its number or its uid."""
+    moment = None if at is None else _moment(at)
+
+    async def work(store: Store) -> bytes:
+        account_id, number = await _find(store, account, job)
+        where = await _stood(store, account_id, number, moment)
+        if where is None:
+            raise Mistaken(f"there is no job {job}" + ("" if at is None else f" at {at}"))
+        return (await store.views.show_exactly(account_id, number, where, FORMATS[format_name])).body
+
+    body = with_store(place, work)
+    console = Console()
+    if console.is_terminal:
+        console.print_json(body.decode())
+    else:
+        click.echo(orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2))
+
+
+@click.command()
+@click.argument("job")
+@click.option("--json", "as_json", is_flag=True, help="A line of JSON an event.")
+@account_option
+@place_options
+def history(job: str, as_json: bool, account: str | None, place: Place) -> None:
+    """Show everything that was recorded of a job: when, by whom, what. JOB is its number or its uid."""
+    entries = with_store(place, lambda store: _entries(store, account, job))
+    console = Console()
+    if as_json:
+        for entry in entries:
+            click.echo(native.recorded(*entry[:7]))
+    elif console.is_terminal:
+        table = Table("version", "position", "at", "by", "event", "", box=None, header_style="bold")
+        for entry in entries:
+            table.add_row(str(entry.version), str(entry.position), _clock(entry.at), entry.by, entry.type, _said(entry))
+        console.print(table)
+    else:
+        for entry in entries:
+            columns = (entry.version, entry.position, _clock(entry.at), entry.by, entry.type, _said(entry))
+            click.echo("\t".join(map(str, columns)))
+
+
+@click.command()
+@click.argument("job")
+@click.option("--format", "format_name", type=click.Choice(list(FORMATS)), help="Print the whole view in these words.")
+@click.option("--speed", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, metavar="X",
+              help="Times the job's own pace; inf does not wait.")  # fmt: skip
+@account_option
+@place_options
+def replay(job: str, format_name: str | None, speed: float, account: str | None, place: Place) -> None:
+    """Live the life of a job again, event by event. JOB is its number or its uid."""
+
+    async def work(store: Store) -> None:
+        projection = FORMATS[format_name or "native"]
+        view = projection.fold(())
+        before: datetime | None = None
+        begin: datetime | None = None
+        for entry in await _entries(store, account, job):
+            if before is not None:
+                await asyncio.sleep((entry.at - before).total_seconds() / speed)
+            before, begin = entry.at, begin or entry.at
+            view = projection.fold((entry.recorded(),), view)
+            body = projection.show(view)
+            click.echo(body if format_name else _line(entry, begin, body))
+
+    with_store(place, work)
+
+
+async def _find(store: Store, account: str | None, job: str) -> tuple[int, int]:
+    account_id = (await account_named(store, account)).account_id
+    if job.isascii() and job.isdigit() and len(job) <= 18:
+        return account_id, int(job)
+    try:
+        number = await store.jobs.number_of(account_id, UUID(job))
+    except ValueError:
+        raise click.UsageError(f"{job!r} is neither a job's number nor its uid") from None
+    if number is None:
+        raise Mistaken(f"there is no job {job}")
+    return account_id, number
+
+
+async def _stood(store: Store, account_id: int, number: int, moment: int | datetime | None) -> Where | None:
+    if moment is None:
+        return await store.views.where(account_id, number)
+    if isinstance(moment, datetime):
+        moment = await store.history.position_at(account_id, moment)
+    return await store.views.as_of(account_id, number, moment)
+
+
+async def _entries(store: Store, account: str | None, job: str) -> list[Entry]:
+    account_id, number = await _find(store, account, job)
+    entries = [entry async for page in store.history.pages_of_job(account_id, number) for entry in page]
+    if not entries:
+        raise Mistaken(f"there is no job {job}")
+    return entries
+
+
+def _moment(text: str) -> int | datetime:
+    if text.isascii() and text.isdigit() and len(text) <= 18:
+        return int(text)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter("a position, or a time such as 2026-01-31T12:00:00Z", param_hint="--at") from None
+    return at.astimezone()
+
+
+def _clock(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}"
+
+
+def _said(entry: Entry) -> str:
+    """What the event says, on one line."""
+    data = orjson.loads(entry.data)
+    return " ".join(
+        f"{name}={value if isinstance(value, str) else orjson.dumps(value).decode()}"
+        for name, value in data.items()
+        if not (name == "uid" and entry.type == codec.NAMES[JobQueued])
+    ).replace("\n", " ")
+
+
+def _line(entry: Entry, begin: datetime, body: bytes) -> str:
+    job = orjson.loads(body)
+    fraction = job["progress"]["fraction"]
+    progress = "" if fraction is None else f"{fraction:4.0%}"
+    passed = f"+{(entry.at - begin).total_seconds():.1f}s"
+    return f"{passed:>9} {entry.type:<16} {job['state']:<14} {progress:>4}  {_said(entry)}".rstrip()

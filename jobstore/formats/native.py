@@ -1,0 +1,236 @@
+"""Knows the native dialect's job; must not know any vendor, where events are kept or how a request came in.
+
+Source: the native HTTP dialect (README, section "The native dialect").
+"""
+
+from datetime import datetime
+from typing import Any, Final, get_args
+
+import msgspec
+import orjson
+from msgspec import Struct, field
+
+from jobstore.job.commands import Count, Name, Report, Submit
+from jobstore.job.decider import LEADS_TO
+from jobstore.job.events import (
+    Annotated,
+    JobCancelled,
+    JobCompleted,
+    JobFailed,
+    JobQueued,
+    JobRemoved,
+    JobStarted,
+    JobStarting,
+    JobStopping,
+    OutputProduced,
+    Phase,
+    ProgressReported,
+    Recorded,
+    ResultRecorded,
+    RetryScheduled,
+    StopRequested,
+)
+from jobstore.job.progress import Progress
+from jobstore.job.projection import Projection
+
+# -- View ---------------------------------------------------------------------------------------------------------
+
+
+class Job(Struct, kw_only=True, omit_defaults=True):
+    """The fold's state, which is what the answer needs. `keys` finds the output or result that a key stands for."""
+
+    uid: str = ""
+    number: int = 0
+    kind: str = ""
+    args: dict[str, Any] = field(default_factory=dict)
+    state: Phase = "queued"
+    progress: Progress = field(default_factory=Progress)
+    stage: str | None = None
+    message: str | None = None
+    outputs: list[Any] = field(default_factory=list)
+    output_keys: dict[str, int] = field(default_factory=dict)
+    results: list[Any] = field(default_factory=list)
+    result_keys: dict[str, int] = field(default_factory=dict)
+    verdict: Any = None
+    errors: list[Any] = field(default_factory=list)
+    user: str | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    updated_at: datetime | None = None
+    ended_at: datetime | None = None
+    removed: bool = False
+    version: int = 0
+    position: int = 0
+
+
+# -- Fold ---------------------------------------------------------------------------------------------------------
+
+
+def evolve(job: Job, recorded: Recorded) -> Job:
+    """The view after one more event."""
+    event = recorded.event
+    job.version, job.position = recorded.version, recorded.position
+    job.updated_at = recorded.at
+    match event:
+        case JobQueued():
+            job.number, job.uid = recorded.job, event.uid
+            job.kind, job.args, job.user = event.kind, event.args, event.user
+            job.progress = Progress(total=event.total)
+            job.created_at = recorded.at
+        case JobStarting():
+            _tell(job, event.stage, event.message)
+        case JobStarted():
+            _tell(job, event.stage, event.message)
+            job.started_at = recorded.at
+        case ProgressReported():
+            _tell(job, event.stage, event.message)
+            job.progress = job.progress.after(event)
+        case OutputProduced():
+            _keep(job.outputs, job.output_keys, event.key, event.output)
+        case ResultRecorded():
+            _keep(job.results, job.result_keys, event.key, event.result)
+        case JobStopping():
+            _tell(job, None, event.message)
+        case JobCancelled():
+            _tell(job, None, event.reason)
+            job.ended_at = recorded.at
+        case JobCompleted():
+            _tell(job, None, event.message)
+            job.progress = job.progress.finished()
+            job.verdict = event.results
+            job.ended_at = recorded.at
+        case JobFailed():
+            _tell(job, None, event.message)
+            if event.error is not None:
+                job.errors.append(event.error)
+            job.ended_at = recorded.at
+        case RetryScheduled():
+            job.stage, job.message, job.started_at = None, event.message, None
+            job.progress = job.progress.reset()
+            if event.error is not None:
+                job.errors.append(event.error)
+        case JobRemoved():
+            job.removed = True
+        case StopRequested() | Annotated():
+            pass
+    job.state = LEADS_TO.get(type(event), job.state)
+    return job
+
+
+def _tell(job: Job, stage: str | None, message: str | None) -> None:
+    if stage is not None:
+        job.stage = stage
+    if message is not None:
+        job.message = message
+
+
+def _keep(items: list[Any], keys: dict[str, int], key: str | None, item: Any) -> None:
+    if key is not None and key in keys:
+        items[keys[key]] = item
+        return
+    if key is not None:
+        keys[key] = len(items)
+    items.append(item)
+
+
+# -- Answer -------------------------------------------------------------------------------------------------------
+
+
+def show(job: Job) -> bytes:
+    """The job as JSON. Unknown is null; `results` is what `completed` said, or else the recorded results in order."""
+    return orjson.dumps(
+        {
+            "id": job.uid,
+            "number": job.number,
+            "kind": job.kind,
+            "args": job.args,
+            "state": job.state,
+            "progress": {
+                "fraction": job.progress.as_fraction(),
+                "done": job.progress.as_done(),
+                "total": job.progress.total,
+            },
+            "stage": job.stage,
+            "message": job.message,
+            "outputs": job.outputs,
+            "results": job.results if job.verdict is None else job.verdict,
+            "errors": job.errors,
+            "user": job.user,
+            "created_at": job.created_at,
+            "started_at": job.started_at,
+            "updated_at": job.updated_at,
+            "ended_at": job.ended_at,
+            "version": job.version,
+            "position": job.position,
+        },
+        option=orjson.OPT_UTC_Z,
+    )
+
+
+PROJECTION: Final = Projection(name="native", revision=1, view=Job, evolve=evolve, show=show)
+
+
+def recorded(position: int, job: int, version: int, type: str, at: datetime, data: str, by: str) -> bytes:
+    """A recorded event as JSON; `data` is the stored payload and goes in as it is."""
+    return orjson.dumps(
+        {
+            "position": position,
+            "job": job,
+            "version": version,
+            "type": type,
+            "at": at,
+            "data": orjson.Fragment(data),
+            "by": by,
+        },
+        option=orjson.OPT_UTC_Z,
+    )
+
+
+# -- Request ------------------------------------------------------------------------------------------------------
+
+
+class Submission(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What `POST /jobs` takes; `format` says in whose words the answer is."""
+
+    kind: Name
+    args: dict[str, Any] = field(default_factory=dict)
+    format: str = "native"
+    total: Count | None = None
+    user: Name | None = None
+
+    def command(self, uid: str) -> Submit:
+        """The command, for a job that will have this uid."""
+        return Submit(uid=uid, kind=self.kind, args=self.args, total=self.total, user=self.user)
+
+
+def submission(body: Any) -> Submission:
+    """The submission that a JSON body is. Raises msgspec.ValidationError, which names the field."""
+    return msgspec.convert(body, Submission)
+
+
+def reports(body: Any) -> tuple[Report, ...]:
+    """The commands that a JSON body is: one event, or an array of them. Raises msgspec.ValidationError."""
+    if isinstance(body, list):
+        if not body:
+            raise msgspec.ValidationError("an array of events must have at least one")
+        return tuple(_report(item, f"$[{index}]") for index, item in enumerate(body))
+    return (_report(body, "$"),)
+
+
+def _report(body: Any, place: str) -> Report:
+    if not isinstance(body, dict):
+        raise msgspec.ValidationError(f"Expected an event as an `object` - at `{place}`")
+    if not isinstance(body.get("type"), str) or body["type"] not in _TYPES:
+        raise msgspec.ValidationError(f"Expected `type` to be one of {', '.join(_TYPES)} - at `{place}.type`")
+    try:
+        report: Report = msgspec.convert(body, _REPORT)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        raise msgspec.ValidationError(
+            text.replace("`$", f"`{place}") if "`$" in text else f"{text} - at `{place}`"
+        ) from None
+    return report
+
+
+_REPORT: Final[Any] = Report
+_TYPES: Final = tuple(str(command.__struct_config__.tag) for command in get_args(Report))

@@ -1,0 +1,40 @@
+"""Knows what a projection is: a fold of a job's events into a view, and its memo. Must not know any format."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import msgspec
+
+from jobstore.job.events import Recorded
+
+V = TypeVar("V", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True)
+class Projection(Generic[V]):
+    """A fold with a name. `revision` says which fold made a memo: a memo of another revision is not read.
+
+    `evolve` may change the view that it is given and must return it; `show` renders a view as the bytes of an answer.
+    """
+
+    name: str
+    revision: int
+    view: type[V]
+    evolve: Callable[[V, Recorded], V]
+    show: Callable[[V], bytes]
+
+    def fold(self, events: Iterable[Recorded], onto: V | None = None) -> V:
+        """The view after `events`, from nothing or onto a view folded before."""
+        view = self.view() if onto is None else onto
+        for event in events:
+            view = self.evolve(view, event)
+        return view
+
+    def freeze(self, view: V) -> str:
+        """The view as text, for a memo."""
+        return msgspec.json.encode(view).decode()
+
+    def thaw(self, memo: str) -> V:
+        """The view that `freeze` wrote. Raises msgspec.ValidationError when it is not one."""
+        return msgspec.json.decode(memo, type=self.view)

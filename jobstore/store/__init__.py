@@ -1,0 +1,45 @@
+"""Where jobs are kept: everything that talks to Postgres, and nothing that knows HTTP or a format."""
+
+from jobstore.store.accounts import Accounts, Gate
+from jobstore.store.history import History
+from jobstore.store.jobs import Jobs
+from jobstore.store.ledger import Ledger
+from jobstore.store.migrations import migrate
+from jobstore.store.postgres import Postgres
+from jobstore.store.views import Views
+from jobstore.store.watch import Watch
+
+
+class Store:
+    """One process's way to the jobs of a database. A node is stateless: any number may be open on one database."""
+
+    def __init__(self, dsn: str, *, connections: int = 10, patience: float = 10.0) -> None:
+        self.postgres = Postgres(dsn, connections=connections, patience=patience)
+        self.accounts = Accounts(self.postgres)
+        self.gate = Gate(self.postgres)
+        self.ledger = Ledger(self.postgres, patience=patience)
+        self.history = History(self.postgres)
+        self.jobs = Jobs(self.postgres)
+        self.views = Views(self.postgres, self.history)
+        self.watch = Watch(self.views, self.history)
+        self.ledger.listen(self.watch.hear)
+
+    async def open(self) -> list[str]:
+        """Connect and migrate; the names of the migrations applied. Raises Unavailable, or migrations.Outdated."""
+        await self.postgres.open()
+        async with self.postgres.connection() as connection:
+            return await migrate(connection)
+
+    async def close(self) -> None:
+        """Answer what is under way and let the connections go."""
+        self.watch.stop()
+        await self.ledger.close()
+        await self.views.close()
+        await self.postgres.close()
+
+    async def __aenter__(self) -> "Store":
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()

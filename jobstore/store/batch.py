@@ -1,0 +1,241 @@
+"""Knows how many requests become one write: who gets which position, version and hash, and who is refused.
+
+All in memory and without waiting, between the moment in which the ends of the logs are locked and the write. One
+request's refusal changes nothing for its neighbours: it is decided on a state of its own and staged only when it holds
+as a whole.
+"""
+
+from asyncio import Future
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
+
+from jobstore.job import codec
+from jobstore.job.commands import Command
+from jobstore.job.decider import INITIAL, Refused, State, decide, evolve
+from jobstore.job.events import JobQueued, Recorded
+from jobstore.store.chain import link
+
+
+class NoSuchJob(Exception):
+    """The account has no such job."""
+
+
+class Conflict(Exception):
+    """The job is not at the version that the request expected; `version` is where it is."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"the job is at version {version}")
+        self.version = version
+
+
+class KeyReused(Exception):
+    """The idempotency key was used before, for another request."""
+
+
+class Appended(NamedTuple):
+    """What an append did. `events` is empty when all was already so, or when the request was `repeated`: then
+    `first_version` to `version` are the events that the first request added, if any."""
+
+    job: int
+    version: int
+    position: int
+    events: list[Recorded]
+    first_version: int
+    repeated: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Append:
+    """A request: all `commands` or none, in order. `job` None makes a new job, by a Submit that comes first.
+
+    `by` says who asks, `expected` the version that the job must be at, `key` and `digest` are the idempotency key and
+    SHA-256 of the request that it stands for, `deadline` is of the loop's clock.
+    """
+
+    account_id: int
+    job: int | None
+    commands: tuple[Command, ...]
+    by: str
+    expected: int | None = None
+    key: str | None = None
+    digest: bytes = b""
+    deadline: float = 0.0
+    future: "Future[Appended]" = field(init=False)
+
+    def answer(self, outcome: "Appended | Exception") -> None:
+        """Tell the caller, if it still waits."""
+        if self.future.done():
+            return
+        if isinstance(outcome, Exception):
+            self.future.set_exception(outcome)
+        else:
+            self.future.set_result(outcome)
+
+
+@dataclass(slots=True)
+class Head:
+    """The end of an account's log."""
+
+    position: int
+    jobs: int
+    hash: bytes
+    at: datetime
+
+
+class Known(NamedTuple):
+    """Where a job stands, and the version that its row in `jobs` is of."""
+
+    version: int
+    position: int
+    state: State
+    row: int
+
+
+class Remembered(NamedTuple):
+    """What an idempotency key stands for."""
+
+    digest: bytes
+    job: int
+    first_version: int
+    last_version: int
+    position: int
+
+
+ROW_AFTER: Final = 64  # events; a job's row may be this far behind, which is what loading its state folds at most
+
+Job = tuple[int, int]  # account_id, number
+Key = tuple[int, str]  # account_id, idempotency key
+
+
+class States(Protocol):
+    """Where a draft finds the jobs' states."""
+
+    def get(self, job: Job, /) -> Known | None: ...
+
+
+_encode_state = msgspec.json.Encoder().encode
+
+
+class Draft:
+    """What a batch will write, and what it will answer once that is committed."""
+
+    def __init__(
+        self,
+        heads: dict[int, Head],
+        jobs: States,
+        remembered: Mapping[Key, Remembered],
+        now: datetime,
+    ) -> None:
+        self.heads = heads
+        self.before = {account_id: head.hash for account_id, head in heads.items()}
+        self.now = now
+        self.outcomes: list[tuple[Append, Appended | Exception]] = []
+        self.events: list[tuple[Any, ...]] = []
+        self.states: dict[Job, Known] = {}
+        self.created: dict[Job, JobQueued] = {}
+        self.due: set[Job] = set()
+        self.keys: dict[Key, Remembered] = {}
+        self._jobs = jobs
+        self._remembered = remembered
+
+    def add(self, requests: Iterable[Append]) -> None:
+        """Decide `requests` in order."""
+        for request in requests:
+            try:
+                outcome: Appended | Exception = self._settle(request)
+            except Exception as error:
+                outcome = error
+            self.outcomes.append((request, outcome))
+
+    def answer(self) -> None:
+        """Tell every caller. To be called when, and only when, the draft is known to be committed."""
+        for request, outcome in self.outcomes:
+            request.answer(outcome)
+
+    @property
+    def writes(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self.events or self.keys)
+
+    def moved(self) -> list[tuple[Any, ...]]:
+        """The rows of jobs that existed before and are due for writing."""
+        return [
+            (*job, version, state.phase, state.removed, _encode_state(state).decode())
+            for job in self.due - self.created.keys()
+            for version, _, state, _ in (self.states[job],)
+        ]
+
+    def fresh(self) -> list[tuple[Any, ...]]:
+        """The rows of jobs that this batch makes."""
+        rows = []
+        for job, queued in self.created.items():
+            version, _, state, _ = self.states[job]
+            state_text = _encode_state(state).decode()
+            rows.append((*job, queued.uid, queued.kind, queued.user, state.phase, state.removed, version, state_text))
+        return rows
+
+    def _settle(self, request: Append) -> Appended:
+        account_id = request.account_id
+        if request.key is not None:
+            key = (account_id, request.key)
+            before = self.keys.get(key) or self._remembered.get(key)
+            if before is not None:
+                return _repeat(before, request.digest)
+        head = self.heads[account_id]
+        number = head.jobs + 1 if request.job is None else request.job
+        job = (account_id, number)
+        known = self.states.get(job)
+        if known is None:
+            known = self._jobs.get(job)
+            if known is None:
+                if request.job is not None:
+                    raise NoSuchJob
+                known = Known(0, 0, INITIAL, 0)
+        version, position, state, row = known
+        if request.expected is not None and request.expected != version:
+            raise Conflict(version)
+
+        was = state
+        added = []
+        for command in request.commands:
+            for event in decide(state, command):
+                added.append(event)
+                state = evolve(state, event)
+
+        recorded: list[Recorded] = []
+        first = version + 1
+        if added:
+            position, hash = head.position, head.hash
+            at = max(self.now, head.at)
+            by, trace = request.by, request.key
+            for event in added:
+                position += 1
+                version += 1
+                type, data = codec.name(event), codec.encode(event)
+                hash = link(hash, position, number, version, type, at, by, trace, data)
+                self.events.append((account_id, position, number, version, type, at, data, by, trace, hash))
+                recorded.append(Recorded(position, number, version, at, by, event, trace))
+            head.position, head.hash, head.at = position, hash, at
+            if request.job is None:
+                head.jobs = number
+                queued = added[0]
+                assert isinstance(queued, JobQueued), "a new job begins with its submission"
+                self.created[job] = queued
+            if state.phase != was.phase or state.removed != was.removed or version - row >= ROW_AFTER:
+                self.due.add(job)
+            self.states[job] = Known(version, position, state, version if job in self.due else row)
+        elif request.job is None:
+            raise Refused("a new job begins with its submission")
+        if request.key is not None:
+            self.keys[account_id, request.key] = Remembered(request.digest, number, first, version, position)
+        return Appended(number, version, position, recorded, first)
+
+
+def _repeat(before: Remembered, digest: bytes) -> Appended:
+    if before.digest != digest:
+        raise KeyReused("this idempotency key was used before, for another request")
+    return Appended(before.job, before.last_version, before.position, [], before.first_version, repeated=True)

@@ -1,0 +1,56 @@
+"""Knows how to turn many concurrent questions into few queries; must not know what is asked.
+
+Questions that arrive while a query runs wait for the next one. So an answer is always from a query that began after the
+question was put, and there are no timers.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, Generic, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+MOST: Final = 1000  # questions a query
+
+
+class Coalescer(Generic[K, V]):
+    """Answers questions with `load`, which is given many keys and gives what it found of them."""
+
+    def __init__(self, load: Callable[[list[K]], Awaitable[dict[K, V]]]) -> None:
+        self._load = load
+        self._waiting: dict[K, list[asyncio.Future[V | None]]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def ask(self, key: K) -> V | None:
+        """What is found under `key` from now on. Raises what `load` raises."""
+        future: asyncio.Future[V | None] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            self._waiting[key] = [future]
+            if self._task is None:
+                self._task = asyncio.create_task(self._run())
+        else:
+            waiting.append(future)
+        return await future
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                keys = list(self._waiting)[:MOST]
+                asked = {key: self._waiting.pop(key) for key in keys}
+                try:
+                    found = await self._load(keys)
+                except Exception as error:
+                    for futures in asked.values():
+                        for future in futures:
+                            if not future.done():
+                                future.set_exception(error)
+                    continue
+                for key, futures in asked.items():
+                    value = found.get(key)
+                    for future in futures:
+                        if not future.done():
+                            future.set_result(value)
+        finally:
+            self._task = None

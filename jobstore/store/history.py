@@ -1,0 +1,91 @@
+"""Knows how to read what was recorded: a job's events, an account's log, and where in them a moment lies."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from jobstore.job import codec
+from jobstore.job.events import Recorded
+from jobstore.store.postgres import Postgres
+
+PAGE: Final = 1000  # events read at a time
+
+_COLUMNS = "position, job, version, type, at, data, by, trace"
+
+OF_JOB = f"""
+SELECT {_COLUMNS} FROM events
+WHERE account_id = $1 AND job = $2 AND version > $3 ORDER BY version LIMIT $4
+"""
+OF_ACCOUNT = f"""
+SELECT {_COLUMNS} FROM events
+WHERE account_id = $1 AND position > $2 ORDER BY position LIMIT $3
+"""
+HEAD = "SELECT position FROM heads WHERE account_id = $1"
+# `at` never runs backwards in a log, so halving finds a moment by the primary key, and appends keep no index by time.
+AT_TIME = """
+WITH RECURSIVE halving (low, high) AS (
+    SELECT 0::bigint, position FROM heads WHERE account_id = $1
+    UNION ALL
+    SELECT CASE WHEN at <= $2 THEN position ELSE low END, CASE WHEN at <= $2 THEN high ELSE position - 1 END
+    FROM halving JOIN events ON account_id = $1 AND position = (low + high + 1) / 2
+    WHERE low < high
+)
+SELECT low FROM halving WHERE low = high
+"""
+
+
+class Entry(NamedTuple):
+    """A recorded event as it is stored: `data` is the payload's own JSON text."""
+
+    position: int
+    job: int
+    version: int
+    type: str
+    at: datetime
+    data: str
+    by: str
+    trace: str | None
+
+    def recorded(self) -> Recorded:
+        """The event itself. Raises what codec.decode raises."""
+        event = codec.decode(self.type, self.data)
+        return Recorded(self.position, self.job, self.version, self.at, self.by, event, self.trace)
+
+
+class History:
+    """Reads the log. Methods raise Unavailable when Postgres does not answer."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+
+    async def of_job(self, account_id: int, job: int, *, after: int = 0, limit: int = PAGE) -> list[Entry]:
+        """Up to `limit` events of a job whose version is above `after`, in order."""
+        rows = await self._postgres.read(lambda connection: connection.fetch(OF_JOB, account_id, job, after, limit))
+        return [Entry(*row) for row in rows]
+
+    async def of_account(self, account_id: int, *, after: int = 0, limit: int = PAGE) -> list[Entry]:
+        """Up to `limit` events of an account whose position is above `after`, in order."""
+        rows = await self._postgres.read(lambda connection: connection.fetch(OF_ACCOUNT, account_id, after, limit))
+        return [Entry(*row) for row in rows]
+
+    async def pages_of_job(self, account_id: int, job: int, *, after: int = 0) -> AsyncIterator[list[Entry]]:
+        """All events of a job whose version is above `after`, a page at a time."""
+        while page := await self.of_job(account_id, job, after=after):
+            yield page
+            after = page[-1].version
+
+    async def pages_of_account(self, account_id: int, *, after: int = 0) -> AsyncIterator[list[Entry]]:
+        """All events of an account whose position is above `after`, a page at a time."""
+        while page := await self.of_account(account_id, after=after):
+            yield page
+            after = page[-1].position
+
+    async def head(self, account_id: int) -> int:
+        """The last position of an account's log; 0 when it is empty."""
+        position: int = await self._postgres.read(lambda connection: connection.fetchval(HEAD, account_id))
+        return position
+
+    async def position_at(self, account_id: int, at: datetime) -> int:
+        """The last position recorded at or before the moment `at`; 0 when there is none."""
+        found = await self._postgres.read(lambda connection: connection.fetchval(AT_TIME, account_id, at))
+        return found or 0

@@ -1,0 +1,118 @@
+"""Knows how to reach Postgres and what its failures mean; nothing above it has heard of a Postgres error code."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import asyncpg
+
+T = TypeVar("T")
+
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+
+TRANSIENT = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.IdleSessionTimeoutError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+"""Failures that say nothing of the statement: the same one may succeed a moment later."""
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the failure is a passing one. asyncpg's InterfaceError is also what a wrong argument raises."""
+    return isinstance(error, TRANSIENT) and not isinstance(error, ValueError)
+
+
+class Unavailable(Exception):
+    """Postgres did not answer in time. Nothing is known of what was asked for; asking again is safe."""
+
+
+class Postgres:
+    """A pool of connections to one database. Every wait is bounded: `patience` seconds, then Unavailable."""
+
+    def __init__(self, dsn: str, *, connections: int = 10, patience: float = 10.0) -> None:
+        self.dsn = dsn
+        self.patience = patience
+        self._connections = connections
+        self._pool: asyncpg.Pool | None = None
+
+    async def open(self) -> None:
+        """Connect. Raises Unavailable when the server cannot be reached, naming the reason."""
+        try:
+            self._pool = await asyncpg.create_pool(
+                self.dsn,
+                min_size=1,
+                max_size=self._connections,
+                timeout=self.patience,
+                command_timeout=self.patience,
+                reset=_leave,
+                server_settings={
+                    "application_name": "jobstore",
+                    "synchronous_commit": "on",
+                    "timezone": "UTC",
+                    "jit": "off",
+                    # Every statement finds rows by a key; arrays of unknown length must not tempt the planner to scan.
+                    "plan_cache_mode": "force_generic_plan",
+                    "idle_in_transaction_session_timeout": "10s",
+                },
+            )
+        except (asyncpg.PostgresError, *TRANSIENT) as error:
+            raise Unavailable(f"cannot connect to Postgres: {error}") from error
+
+    async def close(self) -> None:
+        """Close every connection; those that do not close within 5 s are cut."""
+        if self._pool is not None:
+            try:
+                await asyncio.wait_for(self._pool.close(), 5)
+            except TimeoutError:
+                self._pool.terminate()
+            self._pool = None
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection for a while. Raises what asyncpg raises; TRANSIENT tells which of it may pass."""
+        assert self._pool is not None, "open() comes first"
+        async with self._pool.acquire(timeout=self.patience) as connection:
+            yield connection
+
+    async def read(self, question: Callable[[Connection], Awaitable[T]]) -> T:
+        """The answer to `question`, asked again over a new connection while the failure is a passing one.
+
+        Raises Unavailable after `patience` seconds.
+        """
+        deadline = asyncio.get_running_loop().time() + self.patience
+        pause = 0.05
+        while True:
+            try:
+                async with self.connection() as connection:
+                    return await question(connection)
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                if asyncio.get_running_loop().time() + pause > deadline:
+                    raise Unavailable(f"Postgres does not answer: {describe(error)}") from error
+                await asyncio.sleep(pause)
+                pause = min(1.0, pause * 2)
+
+
+async def _leave(connection: Connection) -> None:
+    """Nothing is left behind in a session here, so nothing needs to be reset: that saves a round trip a use."""
+
+
+def describe(error: BaseException) -> str:
+    """One line about a failure."""
+    text = str(error).strip().split("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,226 @@
+"""Knows how to show a job without reading its whole history each time, and without ever showing an old view.
+
+A poll asks which version the job is at, together with all polls that are under way; a view folded before is brought up
+to that version by the events it lacks. A long fold leaves a memo in `views`, which another process starts from.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from jobstore.job import codec
+from jobstore.job.events import JobRemoved
+from jobstore.job.projection import Projection
+from jobstore.store.batch import Appended
+from jobstore.store.coalesce import Coalescer
+from jobstore.store.history import PAGE, Entry, History
+from jobstore.store.postgres import Postgres
+
+MEMO_AFTER: Final = 200  # events; a fold longer than this is worth a row
+
+WHERE = """
+SELECT account_id, job, last.version, last.position, last.type
+FROM unnest($1::integer[], $2::bigint[]) AS wanted (account_id, job), LATERAL (
+    SELECT version, position, type FROM events
+    WHERE events.account_id = wanted.account_id AND events.job = wanted.job ORDER BY version DESC LIMIT 1
+) AS last
+"""
+NEWER = """
+SELECT wanted.account_id, wanted.job, wanted.after, found.*
+FROM unnest($1::integer[], $2::bigint[], $3::integer[]) AS wanted (account_id, job, after), LATERAL (
+    SELECT position, job, version, type, at, data, by, trace FROM events
+    WHERE events.account_id = wanted.account_id AND events.job = wanted.job AND events.version > wanted.after
+    ORDER BY version LIMIT $4
+) AS found
+"""
+MEMO = "SELECT version, memo FROM views WHERE account_id = $1 AND job = $2 AND format = $3 AND revision = $4"
+REMEMBER = """
+INSERT INTO views AS old (account_id, job, format, revision, version, memo) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (account_id, job, format) DO UPDATE
+SET revision = excluded.revision, version = excluded.version, memo = excluded.memo
+WHERE (old.revision, old.version) < (excluded.revision, excluded.version)
+"""
+
+_REMOVED: Final = codec.NAMES[JobRemoved]
+
+log = logging.getLogger(__name__)
+
+Job = tuple[int, int]  # account_id, number
+Slot = tuple[int, int, str]  # account_id, number, format
+
+
+class Where(NamedTuple):
+    """Where a job stands: at its last event, which after a removal stays the removal."""
+
+    version: int
+    position: int
+    removed: bool
+
+
+class Shown(NamedTuple):
+    """A job as a format shows it, and the version and position that the view is of."""
+
+    version: int
+    position: int
+    body: bytes
+
+
+class _Folded:
+    """A view in memory: what it shows is rendered when first asked for."""
+
+    __slots__ = ("position", "shown", "size", "version", "view")
+
+    def __init__(self, version: int, position: int, view: Any) -> None:
+        self.version = version
+        self.position = position
+        self.view = view
+        self.shown: Shown | None = None
+        self.size = 0
+
+
+class Views:
+    """Shows jobs. `memory` bounds the views kept, in bytes of what they show. Methods raise Unavailable."""
+
+    def __init__(self, postgres: Postgres, history: History, *, memory: int = 64 * 2**20) -> None:
+        self._postgres = postgres
+        self._history = history
+        self._memory = memory
+        self._size = 0
+        self._folded: OrderedDict[Slot, _Folded] = OrderedDict()
+        self._folding: dict[Slot, asyncio.Task[None]] = {}
+        self._memos: set[asyncio.Task[None]] = set()
+        self._places: Coalescer[Job, Where] = Coalescer(self._load_places)
+        self._news: Coalescer[tuple[int, int, int], list[Entry]] = Coalescer(self._load_news)
+
+    async def where(self, account_id: int, number: int) -> Where | None:
+        """Where a job stands now, or None when there is no such job. Exact: the answer is younger than the question."""
+        return await self._places.ask((account_id, number))
+
+    async def show(self, account_id: int, number: int, where: Where, projection: Projection[Any]) -> Shown:
+        """The job at `where` or, if it has moved on since, later."""
+        slot = (account_id, number, projection.name)
+        while True:
+            folded = self._folded.get(slot)
+            if folded is not None and folded.version >= where.version:
+                self._folded.move_to_end(slot)
+                return folded.shown or self._render(folded, projection)
+            task = self._folding.get(slot)
+            if task is None:
+                task = self._folding[slot] = asyncio.create_task(self._fold(slot, where, projection))
+                task.add_done_callback(lambda _: self._folding.pop(slot, None))
+            await asyncio.shield(task)
+
+    async def show_exactly(self, account_id: int, number: int, where: Where, projection: Projection[Any]) -> Shown:
+        """The job as it was at `where`, neither earlier nor later."""
+        folded = self._folded.get((account_id, number, projection.name))
+        if folded is None or folded.version <= where.version:
+            shown = await self.show(account_id, number, where, projection)
+            if shown.version == where.version:
+                return shown
+        view = projection.fold(())
+        async for page in self._history.pages_of_job(account_id, number):
+            view = projection.fold((entry.recorded() for entry in page if entry.version <= where.version), view)
+            if page[-1].version >= where.version:
+                break
+        return Shown(where.version, where.position, projection.show(view))
+
+    async def show_after(self, account_id: int, appended: Appended, projection: Projection[Any]) -> Shown:
+        """The job after an append of this process; what was just recorded need not be read back."""
+        number = appended.job
+        where = Where(appended.version, appended.position, False)
+        if appended.repeated:
+            return await self.show_exactly(account_id, number, where, projection)
+        slot = (account_id, number, projection.name)
+        if slot not in self._folding:
+            folded = self._folded.get(slot)
+            if folded is None and appended.first_version == 1:
+                self._keep(slot, _Folded(appended.version, appended.position, projection.fold(appended.events)))
+            elif folded is not None and folded.version == appended.first_version - 1:
+                folded.view = projection.fold(appended.events, folded.view)
+                folded.version, folded.position, folded.shown = appended.version, appended.position, None
+        return await self.show(account_id, number, where, projection)
+
+    async def as_of(self, account_id: int, number: int, position: int) -> Where | None:
+        """Where a job stood when the log ended at `position`; None when it was not there yet."""
+        where = None
+        async for page in self._history.pages_of_job(account_id, number):
+            for entry in page:
+                if entry.position > position:
+                    return where
+                where = Where(entry.version, entry.position, entry.type == _REMOVED)
+        return where
+
+    async def close(self) -> None:
+        """Wait for memos under way."""
+        if self._memos:
+            await asyncio.wait(self._memos)
+
+    # -- How it is done -------------------------------------------------------------------------------------------
+
+    async def _load_places(self, jobs: list[Job]) -> dict[Job, Where]:
+        accounts, numbers = zip(*jobs, strict=True)
+        rows = await self._postgres.read(lambda connection: connection.fetch(WHERE, accounts, numbers))
+        return {(row[0], row[1]): Where(row[2], row[3], row[4] == _REMOVED) for row in rows}
+
+    async def _load_news(self, wanted: list[tuple[int, int, int]]) -> dict[tuple[int, int, int], list[Entry]]:
+        accounts, numbers, after = zip(*wanted, strict=True)
+        rows = await self._postgres.read(lambda connection: connection.fetch(NEWER, accounts, numbers, after, PAGE))
+        found: dict[tuple[int, int, int], list[Entry]] = {}
+        for row in rows:
+            account_id, number, since, *entry = row
+            found.setdefault((account_id, number, since), []).append(Entry(*entry))
+        return found
+
+    async def _fold(self, slot: Slot, where: Where, projection: Projection[Any]) -> None:
+        account_id, number, _ = slot
+        folded = self._folded.pop(slot, None)  # nobody else sees a view while it changes
+        if folded is not None:
+            self._size -= folded.size
+            reached, view = folded.version, folded.view
+        else:
+            reached, view = 0, projection.fold(())
+            if where.version > MEMO_AFTER:
+                reached, view = await self._recall(slot, projection) or (reached, view)
+        since, position = reached, where.position
+        while reached < where.version:
+            page = await self._news.ask((account_id, number, reached))
+            if not page:
+                raise LookupError(f"job {number} has no version {reached + 1}")
+            view = projection.fold((entry.recorded() for entry in page), view)
+            reached, position = page[-1].version, page[-1].position
+        self._keep(slot, _Folded(reached, position, view))
+        if reached - since > MEMO_AFTER:
+            task = asyncio.create_task(self._memorise(slot, projection, reached, projection.freeze(view)))
+            self._memos.add(task)
+            task.add_done_callback(self._memos.discard)
+
+    def _keep(self, slot: Slot, folded: _Folded) -> None:
+        self._folded[slot] = folded
+        folded.size = 1000
+        self._size += folded.size
+        while self._size > self._memory and len(self._folded) > 1:
+            self._size -= self._folded.popitem(last=False)[1].size
+
+    def _render(self, folded: _Folded, projection: Projection[Any]) -> Shown:
+        folded.shown = Shown(folded.version, folded.position, projection.show(folded.view))
+        more = 4 * len(folded.shown.body)
+        folded.size += more
+        self._size += more
+        return folded.shown
+
+    async def _recall(self, slot: Slot, projection: Projection[Any]) -> tuple[int, Any] | None:
+        row = await self._postgres.read(lambda connection: connection.fetchrow(MEMO, *slot, projection.revision))
+        try:
+            return None if row is None else (row[0], projection.thaw(row[1]))
+        except msgspec.ValidationError:
+            return None
+
+    async def _memorise(self, slot: Slot, projection: Projection[Any], version: int, memo: str) -> None:
+        try:
+            async with self._postgres.connection() as connection:
+                await connection.execute(REMEMBER, *slot, projection.revision, version, memo)
+        except Exception as error:
+            log.warning("a memo was not written, a later reader will: %s", error)

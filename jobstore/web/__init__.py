@@ -1,0 +1,1 @@
+"""How jobs are asked for: HTTP, and nothing that knows SQL."""

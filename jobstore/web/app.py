@@ -1,0 +1,36 @@
+"""Knows which address is answered by what. The application holds a store that somebody else opens and closes."""
+
+from typing import Final
+
+from aiohttp import web
+
+from jobstore.store import Store
+from jobstore.web import bulk, events, health, jobs, openapi
+from jobstore.web.bodies import MOST
+from jobstore.web.credentials import GATE
+from jobstore.web.problems import tell
+
+ROUTES: Final = (
+    web.post("/jobs", jobs.submit),
+    web.get("/jobs", jobs.index),
+    web.get("/jobs/{id}", jobs.poll),
+    web.post("/jobs/{id}/events", events.report),
+    web.get("/jobs/{id}/events", events.history),
+    web.post("/events", bulk.bulk),
+    web.get("/events", events.log),
+    web.get("/healthz", health.alive),
+    web.get("/readyz", health.ready),
+    web.get("/metrics", health.metrics),
+    web.get("/openapi.json", openapi.document),
+)
+
+
+def application(store: Store) -> web.Application:
+    """The app that serves `store`."""
+    app = web.Application(middlewares=[tell], client_max_size=MOST)
+    app[jobs.STORE] = store
+    app[GATE] = store.gate
+    app[health.METRICS] = health.Metrics()
+    store.ledger.listen(app[health.METRICS].hear)
+    app.add_routes(ROUTES)
+    return app

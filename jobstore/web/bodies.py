@@ -1,0 +1,85 @@
+"""Knows how to read a request's body without trusting it: what is JSON, and which JSON can be stored and given back."""
+
+import asyncio
+import json
+import re
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from jobstore.web.problems import Problem
+
+MOST: Final = 2**20  # bytes of a JSON body, or of one line of NDJSON
+DEEPEST: Final = 64  # levels of arrays and objects
+SECONDS: Final = 60  # in which a body must have arrived
+
+_LONG_NUMBER = re.compile(rb"\d{19}")
+_JSON = re.compile(r"application/(.+\+)?json|text/json")
+
+
+async def read_json(request: web.Request) -> tuple[bytes, Any]:
+    """The body, and what it means. Raises Problem."""
+    if request.headers.get("Content-Type") is not None and not _JSON.fullmatch(request.content_type):
+        raise Problem("unsupported-media-type", f"send application/json, not {request.content_type}")
+    try:
+        async with asyncio.timeout(SECONDS):
+            body = await request.read()
+    except TimeoutError:
+        raise Problem("timeout", f"nothing more came for {SECONDS} s") from None
+    return body, parse(body)
+
+
+def parse(body: bytes) -> Any:
+    """What a JSON text means.
+
+    Raises Problem for what is not JSON, and for what could not be stored and given back as it came: NUL characters,
+    lone surrogates, whole numbers beyond 64 bits, numbers beyond a double, and nesting deeper than 64 levels.
+    """
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if "depth limit" in str(error) or "recursion" in str(error):
+            raise Problem("malformed", f"nested deeper than {DEEPEST} levels") from None
+        raise Problem("bad-request", f"the body is not JSON: {error}") from None
+    if body.count(b"[") + body.count(b"{") > DEEPEST:
+        _check_depth(value)
+    if b"\\u0000" in body:
+        _check_text(value)
+    if _LONG_NUMBER.search(body):
+        # orjson reads a whole number beyond 64 bits as a double; the standard library shows it as it was written.
+        json.loads(body, parse_int=_check_number)
+    return value
+
+
+def _check_depth(value: Any) -> None:
+    level, depth = [value], 0
+    while level := [
+        child
+        for item in level
+        if isinstance(item, dict | list)
+        for child in (item.values() if isinstance(item, dict) else item)
+    ]:
+        depth += 1
+        if depth > DEEPEST:
+            raise Problem("malformed", f"nested deeper than {DEEPEST} levels")
+
+
+def _check_text(value: Any) -> None:
+    rest = [value]
+    while rest:
+        item = rest.pop()
+        if isinstance(item, str):
+            if "\0" in item:
+                raise Problem("malformed", "a text contains the character NUL, which cannot be stored")
+        elif isinstance(item, dict):
+            rest.extend(item.keys())
+            rest.extend(item.values())
+        elif isinstance(item, list):
+            rest.extend(item)
+
+
+def _check_number(text: str) -> int:
+    if len(text) > 20 or not -(2**63) <= int(text) < 2**64:
+        raise Problem("malformed", f"the whole number {text[:24]}{'…' if len(text) > 24 else ''} is beyond 64 bits")
+    return 0

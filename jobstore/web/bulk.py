@@ -1,0 +1,183 @@
+"""Knows `POST /events`: NDJSON, a line an event with its `job`, answered a line a line, in order, both while it goes
+on.
+
+Memory is bounded by what is under way: at most LINES lines and BYTES bytes are read and not yet answered. A line is
+recorded, refused or malformed by itself; a line that is too long is skipped and answered so.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from hashlib import sha256
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+from aiohttp import web
+
+from jobstore.formats import native
+from jobstore.store.accounts import Principal
+from jobstore.store.batch import Append, Appended
+from jobstore.web.bodies import MOST, parse
+from jobstore.web.conditions import checked_key
+from jobstore.web.credentials import principal
+from jobstore.web.events import NDJSON
+from jobstore.web.jobs import STORE
+from jobstore.web.problems import Problem, explain
+
+LINES: Final = 2000
+BYTES: Final = 4 * 2**20
+STALLED: Final = 60.0  # seconds without the client reading a single answer, after which it is given up
+
+_TYPES: Final = (NDJSON, "application/ndjson", "application/jsonl", "application/x-jsonlines")
+
+
+async def bulk(request: web.Request) -> web.StreamResponse:
+    """POST /events"""
+    who = await principal(request, "write")
+    if request.content_type not in _TYPES:
+        raise Problem("unsupported-media-type", f"send {NDJSON}, not {request.content_type}")
+    response = web.StreamResponse(headers={"Content-Type": NDJSON})
+    await response.prepare(request)
+    window = _Window()
+    reader = asyncio.create_task(_read(request, who, window))
+    try:
+        number = 0
+        while answers := await window.take():
+            lines = []
+            for answer, size in answers:
+                number += 1
+                lines.append(await _line(number, answer))
+                window.release(size)
+            async with asyncio.timeout(STALLED):
+                await response.write(b"".join(lines))
+        await reader
+        await response.write_eof()
+    except (TimeoutError, ConnectionError):
+        if request.transport is not None:
+            request.transport.abort()
+    finally:
+        reader.cancel()
+        with suppress(asyncio.CancelledError, ConnectionError):
+            await reader
+    return response
+
+
+class _Window:
+    """Lines read and not yet answered, in order."""
+
+    def __init__(self) -> None:
+        self._answers: list[tuple[Any, int]] = []
+        self._bytes = 0
+        self._lines = 0
+        self._over = False
+        self._filled = asyncio.Event()
+        self._room = asyncio.Event()
+
+    async def put(self, answer: Any, size: int) -> None:
+        """Add a line's answer to come; waits while the window is full."""
+        while self._lines >= LINES or self._bytes >= BYTES:
+            self._room.clear()
+            await self._room.wait()
+        self._answers.append((answer, size))
+        self._lines += 1
+        self._bytes += size
+        self._filled.set()
+
+    def end(self) -> None:
+        """No line comes after this."""
+        self._over = True
+        self._filled.set()
+
+    async def take(self) -> list[tuple[Any, int]]:
+        """What stands in line; empty when all lines were taken."""
+        while not self._answers and not self._over:
+            self._filled.clear()
+            await self._filled.wait()
+        taken, self._answers = self._answers, []
+        return taken
+
+    def release(self, size: int) -> None:
+        """A line was answered."""
+        self._lines -= 1
+        self._bytes -= size
+        self._room.set()
+
+
+async def _read(request: web.Request, who: Principal, window: _Window) -> None:
+    """Hand every line to the ledger as it comes."""
+    try:
+        async for line in _lines(request):
+            if line is None:
+                await window.put(Problem("too-large", f"a line has at most {MOST} bytes"), 0)
+                continue
+            try:
+                answer: Any = request.app[STORE].ledger.put(await _append(request, who, line))
+            except Exception as error:
+                answer = error
+            await window.put(answer, len(line))
+    finally:
+        window.end()
+
+
+async def _lines(request: web.Request) -> AsyncIterator[bytes | None]:
+    """The lines of the body, empty ones left out; None for one that is too long."""
+    rest = b""
+    skipping = False
+    while chunk := await request.content.readany():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if skipping:
+                skipping = False
+            elif len(line) > MOST:
+                yield None
+            elif line.strip():
+                yield line
+        if skipping:
+            rest = b""
+        elif len(rest) > MOST:
+            yield None
+            rest, skipping = b"", True
+    if rest.strip() and not skipping:
+        yield rest
+
+
+async def _append(request: web.Request, who: Principal, line: bytes) -> Append:
+    value = parse(line)
+    if not isinstance(value, dict) or "job" not in value:
+        raise Problem("malformed", "a line is an object with `job` and `type`")
+    number = await _number(request, who, value.pop("job"))
+    key = value.pop("idempotency_key", None)
+    if key is not None:
+        if not isinstance(key, str):
+            raise Problem("malformed", "idempotency_key is a text")
+        checked_key(key)
+    digest = sha256(b"POST /events\n" + line.strip()).digest() if key is not None else b""
+    return Append(who.account_id, number, native.reports(value), who.by, key=key, digest=digest)
+
+
+async def _number(request: web.Request, who: Principal, job: Any) -> int:
+    if isinstance(job, int) and not isinstance(job, bool) and 0 < job < 2**63:
+        return job
+    if isinstance(job, str):
+        with suppress(ValueError):
+            number = await request.app[STORE].jobs.number_of(who.account_id, UUID(job))
+            if number is not None:
+                return number
+    raise Problem("not-found", "there is no such job")
+
+
+async def _line(number: int, answer: Any) -> bytes:
+    try:
+        if isinstance(answer, Exception):
+            raise answer
+        appended: Appended = await answer
+    except Exception as error:
+        return orjson.dumps({"line": number, **explain(error).body()}) + b"\n"
+    return b'{"line":%d,"status":200,"job":%d,"version":%d,"position":%d,"recorded":%d}\n' % (
+        number,
+        appended.job,
+        appended.version,
+        appended.position,
+        appended.version - appended.first_version + 1,
+    )
