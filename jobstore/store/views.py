@@ -7,6 +7,7 @@ to that version by the events it lacks. A long fold leaves a memo in `views`, wh
 import asyncio
 import logging
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -60,12 +61,17 @@ class Where(NamedTuple):
     removed: bool
 
 
-class Shown(NamedTuple):
-    """A job as a format shows it, and the version and position that the view is of."""
+@dataclass(slots=True)
+class Shown:
+    """A job as a format shows it, and the version and position that the view is of.
+
+    `head` is for whoever serves it: what goes before the body and is the same each time.
+    """
 
     version: int
     position: int
     body: bytes
+    head: bytes | None = None
 
 
 class _Folded:

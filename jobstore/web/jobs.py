@@ -19,6 +19,7 @@ from jobstore.web import conditions
 from jobstore.web.bodies import read_json
 from jobstore.web.credentials import principal
 from jobstore.web.problems import Problem
+from jobstore.web.ready import Ready, head, suits
 
 STORE: Final = web.AppKey("store", Store)
 
@@ -43,12 +44,12 @@ async def submit(request: web.Request) -> web.Response:
     return web.Response(status=202, body=shown.body, content_type="application/json", headers=headers)
 
 
-async def poll(request: web.Request) -> web.Response:
+async def poll(request: web.Request) -> web.StreamResponse:
     """GET /jobs/{id}"""
     who = await principal(request, "read")
     store = request.app[STORE]
     number = await number_in(request, who)
-    query = request.query if request.query_string else {}
+    query = request.query if request.rel_url.raw_query_string else {}
     projection = format_named(query.get("format", "native"))
     if "at" in query:
         return await _as_of(store, who, number, query["at"], projection)
@@ -63,14 +64,11 @@ async def poll(request: web.Request) -> web.Response:
         if str(where.version) in seen and wait and not where.removed:
             where = await store.watch.past(who.account_id, number, where.version, wait) or where
         if str(where.version) in seen or "*" in seen:
-            return web.Response(status=304, headers={"ETag": f'"{where.version}"', **_applied(wait)})
+            return _unchanged(request, where, wait)
     if where.removed:
         raise Problem("gone", f"its history is at /jobs/{number}/events")
     shown = await store.views.show(who.account_id, number, where, projection)
-    response = web.Response(body=shown.body, content_type="application/json", headers=_headers(shown))
-    if wait:
-        response.headers.update(_applied(wait))
-    return response
+    return _shown(request, shown, wait)
 
 
 async def index(request: web.Request) -> web.Response:
@@ -156,6 +154,23 @@ async def _reach(store: Store, who: Principal, text: str, wait: float) -> None:
 
 def _headers(shown: Shown) -> dict[str, str]:
     return {"ETag": f'"{shown.version}"', "Jobstore-Position": str(shown.position)}
+
+
+def _shown(request: web.Request, shown: Shown, wait: float) -> web.StreamResponse:
+    if wait or not suits(request):
+        headers = {**_headers(shown), **_applied(wait)}
+        return web.Response(body=shown.body, content_type="application/json", headers=headers)
+    if shown.head is None:
+        headers = {"Content-Type": "application/json", **_headers(shown)}
+        shown.head = head(200, headers, len(shown.body))
+    return Ready(200, shown.head, shown.body)
+
+
+def _unchanged(request: web.Request, where: Where, wait: float) -> web.StreamResponse:
+    headers = {"ETag": f'"{where.version}"', "Jobstore-Position": str(where.position), **_applied(wait)}
+    if not suits(request):
+        return web.Response(status=304, headers=headers)
+    return Ready(304, head(304, headers, None), b"")
 
 
 def _applied(wait: float) -> dict[str, str]:

@@ -1,0 +1,113 @@
+"""Poll: exact polls over HTTP against aiohttp answering the same bytes as a constant; and 304s."""
+
+import asyncio
+import multiprocessing
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvloop
+from aiohttp import web
+
+from benchmarks.http import rate, request
+from benchmarks.measure import compare, hardware, options, postgres
+from jobstore.formats import native
+from jobstore.job.commands import ReportProgress, Start, Submit
+from jobstore.store import Store
+from jobstore.store.batch import Append
+from jobstore.store.clock import now, uuid7
+from jobstore.web.app import application
+
+JOBS = 1_000
+POLLS = 15_000  # a round
+CONNECTIONS = 100
+
+
+async def _forever(app: web.Application, listener: socket.socket) -> None:
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.SockSite(runner, listener, backlog=1024).start()
+    await asyncio.Event().wait()
+
+
+def serve_jobs(dsn: str, listener: socket.socket) -> None:
+    """The real thing."""
+
+    async def run() -> None:
+        async with Store(dsn) as store:
+            await _forever(application(store), listener)
+
+    uvloop.run(run())
+
+
+def serve_constant(body: bytes, listener: socket.socket) -> None:
+    """aiohttp with nothing to do."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=body, content_type="application/json")
+
+    app = web.Application()
+    app.router.add_get("/jobs/{id}", answer)
+    uvloop.run(_forever(app, listener))
+
+
+@contextmanager
+def process(target: Callable[[Any, socket.socket], None], argument: Any) -> Iterator[int]:
+    """A server in a process of its own; its port."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    child = multiprocessing.get_context("fork").Process(target=target, args=(argument, listener))
+    child.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        child.kill()
+        child.join()
+        listener.close()
+
+
+async def fill(dsn: str) -> tuple[str, list[int], bytes]:
+    """A key, running jobs, and what one of them looks like."""
+    async with Store(dsn) as store:
+        account = await store.accounts.create("acme")
+        _, key = await store.accounts.create_key("acme", "read")
+
+        async def one() -> int:
+            command = Submit(uid=uuid7(now()), kind="index.build", args={"index": "users"})
+            said = (command, Start(stage="load"), ReportProgress(fraction=0.4, message="row 17"))
+            return (await store.ledger.append(Append(account, None, said, "acme/bench"))).job
+
+        jobs = list(await asyncio.gather(*(one() for _ in range(JOBS))))
+        where = await store.views.where(account, jobs[0])
+        assert where is not None
+        return key, jobs, (await store.views.show(account, jobs[0], where, native.PROJECTION)).body
+
+
+def main(dsn: str, rounds: int) -> None:
+    key, jobs, body = uvloop.run(fill(dsn))
+    polls = [request(f"/jobs/{job}", key) for job in jobs]
+    known = [request(f"/jobs/{job}", key, 'If-None-Match: "3"') for job in jobs]
+    with process(serve_jobs, dsn) as ours, process(serve_constant, body) as constant:
+
+        async def run() -> None:
+            async def answered() -> float:
+                return await rate(constant, polls, count=POLLS, connections=CONNECTIONS)
+
+            async def unchanged() -> float:
+                return await rate(ours, known, count=POLLS, connections=CONNECTIONS, status=304)
+
+            async def poll() -> float:
+                return await rate(ours, polls, count=POLLS, connections=CONNECTIONS)
+
+            where = "aiohttp answering a constant"
+            await compare(f"exact poll / {where}", poll, answered, rounds=rounds, unit="polls/s", goal=">= 0.7")
+            await compare(f"304 / {where}", unchanged, answered, rounds=rounds, unit="polls/s", goal="none")
+
+        uvloop.run(run())
+
+
+if __name__ == "__main__":
+    arguments = options(__doc__)
+    print(hardware())
+    with postgres() as dsn:
+        main(dsn, arguments.rounds)
