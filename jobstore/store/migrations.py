@@ -6,6 +6,7 @@ from pathlib import Path
 from jobstore.store.postgres import Connection
 
 _LOCK = 0x6A6F6273  # "jobs": two processes that start at once migrate one after the other
+_SECONDS = 3600.0  # that a migration, or another process's, may take
 
 _LEDGER = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -38,7 +39,7 @@ async def migrate(connection: Connection) -> list[str]:
     """
     applied = []
     async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK, timeout=_SECONDS)
         await connection.execute(_LEDGER)
         done = {row["number"] for row in await connection.fetch("SELECT number FROM schema_migrations")}
         known = files()
@@ -46,7 +47,7 @@ async def migrate(connection: Connection) -> list[str]:
             raise Outdated(f"the database has migration {max(done)}, this release knows {max(known)}: upgrade jobstore")
         for number, path in known.items():
             if number not in done:
-                await connection.execute(path.read_text(encoding="utf-8"))
+                await connection.execute(path.read_text(encoding="utf-8"), timeout=_SECONDS)
                 await connection.execute(
                     "INSERT INTO schema_migrations (number, name) VALUES ($1, $2)", number, path.stem
                 )

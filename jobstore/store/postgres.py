@@ -46,7 +46,7 @@ class Postgres:
     def __init__(self, dsn: str, *, connections: int = 10, patience: float = 10.0) -> None:
         self.dsn = dsn
         self.patience = patience
-        self._connections = connections
+        self.connections = connections
         self._pool: asyncpg.Pool | None = None
 
     async def open(self) -> None:
@@ -55,7 +55,7 @@ class Postgres:
             self._pool = await asyncpg.create_pool(
                 self.dsn,
                 min_size=1,
-                max_size=self._connections,
+                max_size=self.connections,
                 timeout=self.patience,
                 command_timeout=self.patience,
                 reset=_leave,

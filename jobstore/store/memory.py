@@ -1,0 +1,66 @@
+"""Knows what this process expects of the database, so that most appends need not ask before they write.
+
+Heads and job states are as the last draft of this process left them. They hold while the head has the hash remembered
+here: that is a fingerprint of the whole history before it. What turns out wrong is forgotten, never repaired.
+"""
+
+from collections import OrderedDict
+from dataclasses import replace
+
+from jobstore.store.batch import Draft, Head, Job, Known
+
+
+class Memory:
+    """Heads, and the states of at most `size` jobs."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._count = 0
+        self._heads: OrderedDict[int, Head] = OrderedDict()
+        self._states: dict[int, dict[int, Known]] = {}
+
+    def head(self, account_id: int) -> Head | None:
+        """A copy, for a draft to move on."""
+        head = self._heads.get(account_id)
+        return None if head is None else replace(head)
+
+    def get(self, job: Job) -> Known | None:
+        states = self._states.get(job[0])
+        return None if states is None else states.get(job[1])
+
+    def put(self, job: Job, known: Known) -> None:
+        states = self._states[job[0]]
+        self._count += job[1] not in states
+        states[job[1]] = known
+
+    def confirm(self, account_id: int, head: Head) -> None:
+        """The account's log ends at `head`: forget what does not belong to it."""
+        before = self._heads.get(account_id)
+        if before is None or before.hash != head.hash:
+            self._forget(account_id)
+            self._heads[account_id] = replace(head)
+            self._states[account_id] = {}
+
+    def learn(self, draft: Draft) -> None:
+        """Expect what `draft` leaves."""
+        for account_id, head in draft.heads.items():
+            self._heads[account_id] = replace(head)
+            self._heads.move_to_end(account_id)
+        for job, known in draft.states.items():
+            self.put(job, known)
+        while self._count > self._size and len(self._heads) > 1:
+            self._forget(next(iter(self._heads)))
+        if self._count > self._size:
+            self._count = 0
+            self._states = {account_id: {} for account_id in self._heads}
+
+    def expects(self, draft: Draft) -> bool:
+        """Whether nothing has happened since `draft` was learned."""
+        return all(
+            (expected := self._heads.get(account_id)) is not None and expected.hash == head.hash
+            for account_id, head in draft.heads.items()
+        )
+
+    def _forget(self, account_id: int) -> None:
+        self._heads.pop(account_id, None)
+        self._count -= len(self._states.pop(account_id, ()))

@@ -1,0 +1,232 @@
+"""Knows how a batch is written: in one statement where memory is right, or under lock where it must be asked first.
+
+Both ways the head row of every account in the batch is locked until commit, and nothing is written unless the draft was
+made on the head's hash. Heads are locked in the order of their ids or not waited for, so no two batches deadlock.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import asyncpg
+import msgspec
+
+from jobstore.job import codec
+from jobstore.job.decider import State, evolve
+from jobstore.store.batch import Append, Draft, Head, Key, Known, Remembered
+from jobstore.store.memory import Memory
+from jobstore.store.postgres import Connection, Postgres, is_transient
+
+STATES: Final = 100_000  # job states kept in memory
+
+_LOCK = """
+SELECT account_id, position, jobs, hash, at FROM heads
+WHERE account_id = ANY($1::integer[]) ORDER BY account_id FOR UPDATE
+"""
+_LOCK_WHAT_IS_FREE = _LOCK.rstrip() + " SKIP LOCKED\n"
+
+_LOAD = """
+SELECT account_id, number, jobs.version, state, event.version, event.position, event.type, event.data
+FROM unnest($1::integer[], $2::bigint[]) AS wanted (account_id, number) JOIN jobs USING (account_id, number), LATERAL (
+    SELECT version, position, type, data FROM events
+    WHERE events.account_id = jobs.account_id AND events.job = jobs.number AND events.version >= jobs.version
+    ORDER BY version OFFSET 0
+) AS event
+"""
+_REMEMBER = """
+SELECT account_id, key, digest, job, first_version, last_version, position
+FROM unnest($1::integer[], $2::text[]) AS wanted (account_id, key) JOIN idempotency USING (account_id, key)
+"""
+_HASH_AT = "SELECT hash FROM events WHERE account_id = $1 AND position = $2"
+
+# One statement writes a draft, if and only if every head still has the hash that the draft was made on and is free.
+_WRITE = """
+WITH draft AS (
+    SELECT * FROM unnest($1::integer[], $2::bytea[], $3::bigint[], $4::bigint[], $5::bytea[], $6::timestamptz[])
+        AS draft (account_id, before, position, jobs, hash, at)
+), held AS (
+    SELECT account_id FROM heads JOIN draft USING (account_id)
+    WHERE heads.hash = draft.before FOR UPDATE OF heads SKIP LOCKED
+), holds AS (
+    SELECT WHERE (SELECT count(*) FROM held) = cardinality($1)
+), moved AS (
+    UPDATE jobs SET version = m.version, phase = m.phase, removed = m.removed, state = m.state
+    FROM unnest($7::integer[], $8::bigint[], $9::integer[], $10::text[], $11::boolean[], $12::text[])
+        AS m (account_id, number, version, phase, removed, state), holds
+    WHERE jobs.account_id = m.account_id AND jobs.number = m.number
+), fresh AS (
+    INSERT INTO jobs (account_id, number, uid, kind, user_name, phase, removed, version, state)
+    SELECT f.* FROM unnest($13::integer[], $14::bigint[], $15::uuid[], $16::text[], $17::text[], $18::text[],
+        $19::boolean[], $20::integer[], $21::text[]) AS f, holds
+), remembered AS (
+    INSERT INTO idempotency (account_id, key, digest, job, first_version, last_version, position, created_at)
+    SELECT r.*, now() FROM unnest($22::integer[], $23::text[], $24::bytea[], $25::bigint[], $26::integer[],
+        $27::integer[], $28::bigint[]) AS r, holds
+), added AS (
+    INSERT INTO events (account_id, position, job, version, type, at, data, by, trace, hash)
+    SELECT e.* FROM unnest($29::integer[], $30::bigint[], $31::bigint[], $32::integer[], $33::text[],
+        $34::timestamptz[], $35::text[], $36::text[], $37::text[], $38::bytea[]) AS e, holds
+)
+UPDATE heads SET position = draft.position, jobs = draft.jobs, hash = draft.hash, at = draft.at
+FROM draft, holds WHERE heads.account_id = draft.account_id
+"""
+
+_decode_state = msgspec.json.Decoder(State).decode
+
+
+class Unsure(Exception):
+    """The connection was lost during commit: it is not known whether `draft` was committed."""
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__("the connection was lost during commit")
+        self.draft = draft
+
+
+class Written(NamedTuple):
+    """What a transaction did, and the requests whose head was not free."""
+
+    draft: Draft
+    left: list[Append]
+
+
+class Writer:
+    """Writes batches over any connection. `clock` gives the present moment, UTC."""
+
+    def __init__(self, postgres: Postgres, clock: Callable[[], datetime]) -> None:
+        self._postgres = postgres
+        self._clock = clock
+        self._memory = Memory(STATES)
+
+    def prepare(self, batch: Sequence[Append]) -> Draft | None:
+        """A draft from memory alone, if that has all it takes. Whether memory was right is found out by the write."""
+        memory = self._memory
+        heads = {}
+        for request in batch:
+            account_id = request.account_id
+            if account_id not in heads:
+                head = memory.head(account_id)
+                if head is None:
+                    return None
+                heads[account_id] = head
+            if request.job is not None and memory.get((account_id, request.job)) is None:
+                return None
+        return self._draft(batch, heads, {})
+
+    def _draft(self, batch: Sequence[Append], heads: dict[int, Head], remembered: dict[Key, Remembered]) -> Draft:
+        draft = Draft(heads, self._memory, remembered, self._clock())
+        draft.add(batch)
+        self._memory.learn(draft)
+        return draft
+
+    async def write_ahead(self, draft: Draft) -> bool:
+        """Write a prepared draft in a transaction of its own; False, and nothing is written, if memory was wrong.
+
+        Raises Unsure when it is not known whether the draft was committed.
+        """
+        if not draft.writes:
+            return False
+        async with self._postgres.connection() as connection:
+            try:
+                return await _write(connection, draft)
+            except asyncpg.UniqueViolationError:  # an idempotency key that was used before
+                return False
+            except Exception as error:
+                if is_transient(error):
+                    raise Unsure(draft) from error
+                raise
+
+    async def write_locked(self, batch: Sequence[Append], *, wait: bool, unsure: Draft | None) -> Written:
+        """Lock the heads of `batch`, all with `wait` or else those that are free; then load, decide and write.
+
+        Raises what asyncpg raises; Unsure when it is not known whether the draft was committed.
+        """
+        accounts = sorted({request.account_id for request in batch})
+        async with self._postgres.connection() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                heads = await self._lock(connection, accounts, wait=wait)
+                if unsure is not None and await _is_there(connection, unsure):
+                    await transaction.rollback()
+                    written = {id(request) for request, _ in unsure.outcomes}
+                    return Written(unsure, [request for request in batch if id(request) not in written])
+                held = [request for request in batch if request.account_id in heads]
+                left = [request for request in batch if request.account_id not in heads]
+                for account_id, head in heads.items():
+                    self._memory.confirm(account_id, head)
+                await self._load(connection, held)
+                draft = self._draft(held, heads, await _remembered(connection, held))
+                if draft.writes:
+                    await _write(connection, draft)
+            except BaseException:
+                await _roll_back(connection, transaction)
+                raise
+            await _commit(transaction, draft)
+        return Written(draft, left)
+
+    async def _lock(self, connection: Connection, accounts: list[int], *, wait: bool) -> dict[int, Head]:
+        rows = await connection.fetch(_LOCK if wait else _LOCK_WHAT_IS_FREE, accounts)
+        return {row[0]: Head(*row[1:]) for row in rows}
+
+    async def _load(self, connection: Connection, requests: Sequence[Append]) -> None:
+        missing = {
+            (request.account_id, request.job)
+            for request in requests
+            if request.job is not None and self._memory.get((request.account_id, request.job)) is None
+        }
+        if missing:
+            accounts, numbers = zip(*missing, strict=True)
+            for account_id, number, row, memo, version, position, type, data in await connection.fetch(
+                _LOAD, accounts, numbers
+            ):
+                job = (account_id, number)
+                known = self._memory.get(job)
+                # The first of a job's rows is the event that its memo ends with; each further one is to be folded.
+                state = _decode_state(memo) if known is None else evolve(known.state, codec.decode(type, data))
+                self._memory.put(job, Known(version, position, state, row))
+
+    def expects(self, draft: Draft) -> bool:
+        """Whether nothing has come to light since `draft` was prepared."""
+        return self._memory.expects(draft)
+
+
+async def _remembered(connection: Connection, requests: Sequence[Append]) -> dict[Key, Remembered]:
+    keys = {(request.account_id, request.key) for request in requests if request.key is not None}
+    if not keys:
+        return {}
+    rows = await connection.fetch(_REMEMBER, *zip(*keys, strict=True))
+    return {(row[0], row[1]): Remembered(*row[2:]) for row in rows}
+
+
+async def _is_there(connection: Connection, draft: Draft) -> bool:
+    """Whether the draft was committed after all: its last hash stands at its last position. One event tells for all."""
+    if not draft.events:
+        return False
+    account_id, position, *_, hash = draft.events[-1]
+    return bool(await connection.fetchval(_HASH_AT, account_id, position) == hash)
+
+
+async def _write(connection: Connection, draft: Draft) -> bool:
+    """Whether the draft was written, which is as a whole or not at all."""
+    heads = [(a, draft.before[a], h.position, h.jobs, h.hash, h.at) for a, h in draft.heads.items()]
+    keys = [(*key, *remembered) for key, remembered in draft.keys.items()]
+    tables = ((heads, 6), (draft.moved(), 6), (draft.fresh(), 9), (keys, 7), (draft.events, 10))
+    status = await connection.execute(_WRITE, *(column for rows, width in tables for column in _columns(rows, width)))
+    return bool(status == f"UPDATE {len(heads)}")
+
+
+async def _commit(transaction: asyncpg.transaction.Transaction, draft: Draft) -> None:
+    try:
+        await transaction.commit()
+    except Exception as error:
+        raise Unsure(draft) from error
+
+
+async def _roll_back(connection: Connection, transaction: asyncpg.transaction.Transaction) -> None:
+    if not connection.is_closed():
+        await transaction.rollback()
+
+
+def _columns(rows: list[tuple[Any, ...]], width: int) -> Sequence[Sequence[Any]]:
+    """Rows turned into columns, for unnest."""
+    return list(zip(*rows, strict=True)) if rows else ((),) * width
