@@ -9,7 +9,7 @@ from asyncio import Future
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -110,13 +110,6 @@ ROW_AFTER: Final = 64  # events; a job's row may be this far behind, which is wh
 Job = tuple[int, int]  # account_id, number
 Key = tuple[int, str]  # account_id, idempotency key
 
-
-class States(Protocol):
-    """Where a draft finds the jobs' states."""
-
-    def get(self, job: Job, /) -> Known | None: ...
-
-
 _encode_state = msgspec.json.Encoder().encode
 
 
@@ -126,7 +119,7 @@ class Draft:
     def __init__(
         self,
         heads: dict[int, Head],
-        jobs: States,
+        jobs: Mapping[Job, Known],
         remembered: Mapping[Key, Remembered],
         now: datetime,
     ) -> None:
@@ -139,7 +132,7 @@ class Draft:
         self.created: dict[Job, JobQueued] = {}
         self.due: set[Job] = set()
         self.keys: dict[Key, Remembered] = {}
-        self._jobs = jobs
+        self.jobs = jobs
         self._remembered = remembered
 
     def add(self, requests: Iterable[Append]) -> None:
@@ -190,7 +183,7 @@ class Draft:
         job = (account_id, number)
         known = self.states.get(job)
         if known is None:
-            known = self._jobs.get(job)
+            known = self.jobs.get(job)
             if known is None:
                 if request.job is not None:
                     raise NoSuchJob

@@ -28,31 +28,28 @@ class Memory:
         states = self._states.get(job[0])
         return None if states is None else states.get(job[1])
 
-    def put(self, job: Job, known: Known) -> None:
-        states = self._states[job[0]]
-        self._count += job[1] not in states
-        states[job[1]] = known
-
     def confirm(self, account_id: int, head: Head) -> None:
         """The account's log ends at `head`: forget what does not belong to it."""
         before = self._heads.get(account_id)
         if before is None or before.hash != head.hash:
             self._forget(account_id)
             self._heads[account_id] = replace(head)
-            self._states[account_id] = {}
 
     def learn(self, draft: Draft) -> None:
         """Expect what `draft` leaves."""
         for account_id, head in draft.heads.items():
             self._heads[account_id] = replace(head)
             self._heads.move_to_end(account_id)
-        for job, known in draft.states.items():
-            self.put(job, known)
+        for jobs in (draft.jobs, draft.states):
+            for (account_id, number), known in jobs.items():
+                states = self._states.setdefault(account_id, {})
+                self._count += number not in states
+                states[number] = known
         while self._count > self._size and len(self._heads) > 1:
             self._forget(next(iter(self._heads)))
         if self._count > self._size:
             self._count = 0
-            self._states = {account_id: {} for account_id in self._heads}
+            self._states.clear()
 
     def expects(self, draft: Draft) -> bool:
         """Whether nothing has happened since `draft` was learned."""

@@ -13,7 +13,7 @@ import msgspec
 
 from jobstore.job import codec
 from jobstore.job.decider import State, evolve
-from jobstore.store.batch import Append, Draft, Head, Key, Known, Remembered
+from jobstore.store.batch import Append, Draft, Head, Job, Key, Known, Remembered
 from jobstore.store.memory import Memory
 from jobstore.store.postgres import Connection, Postgres, is_transient
 
@@ -99,22 +99,26 @@ class Writer:
 
     def prepare(self, batch: Sequence[Append]) -> Draft | None:
         """A draft from memory alone, if that has all it takes. Whether memory was right is found out by the write."""
-        memory = self._memory
-        heads = {}
+        heads: dict[int, Head] = {}
+        jobs: dict[Job, Known] = {}
         for request in batch:
             account_id = request.account_id
             if account_id not in heads:
-                head = memory.head(account_id)
+                head = self._memory.head(account_id)
                 if head is None:
                     return None
                 heads[account_id] = head
-            if request.job is not None and memory.get((account_id, request.job)) is None:
-                return None
-        return self._draft(batch, heads, {})
-
-    def _draft(self, batch: Sequence[Append], heads: dict[int, Head], remembered: dict[Key, Remembered]) -> Draft:
-        draft = Draft(heads, self._memory, remembered, self._clock())
+            if request.job is not None:
+                job = (account_id, request.job)
+                known = self._memory.get(job)
+                if known is None:
+                    return None
+                jobs[job] = known
+        draft = Draft(heads, jobs, {}, self._clock())
         draft.add(batch)
+        # A key that was used before shows in the write, as a conflict. A refusal writes nothing, so it must be asked for.
+        if any(request.key is not None and isinstance(outcome, Exception) for request, outcome in draft.outcomes):
+            return None
         self._memory.learn(draft)
         return draft
 
@@ -154,8 +158,10 @@ class Writer:
                 left = [request for request in batch if request.account_id not in heads]
                 for account_id, head in heads.items():
                     self._memory.confirm(account_id, head)
-                await self._load(connection, held)
-                draft = self._draft(held, heads, await _remembered(connection, held))
+                jobs = await self._load(connection, held)
+                draft = Draft(heads, jobs, await _remembered(connection, held), self._clock())
+                draft.add(held)
+                self._memory.learn(draft)
                 if draft.writes:
                     await _write(connection, draft)
             except BaseException:
@@ -168,22 +174,27 @@ class Writer:
         rows = await connection.fetch(_LOCK if wait else _LOCK_WHAT_IS_FREE, accounts)
         return {row[0]: Head(*row[1:]) for row in rows}
 
-    async def _load(self, connection: Connection, requests: Sequence[Append]) -> None:
-        missing = {
-            (request.account_id, request.job)
-            for request in requests
-            if request.job is not None and self._memory.get((request.account_id, request.job)) is None
-        }
-        if missing:
-            accounts, numbers = zip(*missing, strict=True)
-            for account_id, number, row, memo, version, position, type, data in await connection.fetch(
-                _LOAD, accounts, numbers
-            ):
-                job = (account_id, number)
+    async def _load(self, connection: Connection, requests: Sequence[Append]) -> dict[Job, Known]:
+        """The jobs of `requests`, as far as they exist: from memory, which may forget them while the rest is read."""
+        jobs: dict[Job, Known] = {}
+        missing: set[Job] = set()
+        for request in requests:
+            if request.job is not None:
+                job = (request.account_id, request.job)
                 known = self._memory.get(job)
+                if known is None:
+                    missing.add(job)
+                else:
+                    jobs[job] = known
+        if missing:
+            rows = await connection.fetch(_LOAD, *zip(*missing, strict=True))
+            for account_id, number, row, memo, version, position, type, data in rows:
+                job = (account_id, number)
+                known = jobs.get(job)
                 # The first of a job's rows is the event that its memo ends with; each further one is to be folded.
                 state = _decode_state(memo) if known is None else evolve(known.state, codec.decode(type, data))
-                self._memory.put(job, Known(version, position, state, row))
+                jobs[job] = Known(version, position, state, row)
+        return jobs
 
     def expects(self, draft: Draft) -> bool:
         """Whether nothing has come to light since `draft` was prepared."""
