@@ -24,6 +24,10 @@ class NoSuchJob(Exception):
     """The account has no such job."""
 
 
+class NoSuchAccount(Exception):
+    """There is no such account, so it has no log."""
+
+
 class Conflict(Exception):
     """The job is not at the version that the request expected; `version` is where it is."""
 
@@ -202,6 +206,7 @@ class Draft:
         recorded: list[Recorded] = []
         first = version + 1
         if added:
+            rows: list[tuple[Any, ...]] = []
             position, hash = head.position, head.hash
             at = max(self.now, head.at)
             by, trace = request.by, request.key
@@ -210,8 +215,10 @@ class Draft:
                 version += 1
                 type, data = codec.name(event), codec.encode(event)
                 hash = link(hash, position, number, version, type, at, by, trace, data)
-                self.events.append((account_id, position, number, version, type, at, data, by, trace, hash))
+                rows.append((account_id, position, number, version, type, at, data, by, trace, hash))
                 recorded.append(Recorded(position, number, version, at, by, event, trace))
+            # Nothing is staged before this line, and nothing fails after it.
+            self.events += rows
             head.position, head.hash, head.at = position, hash, at
             if request.job is None:
                 head.jobs = number

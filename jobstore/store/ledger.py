@@ -150,29 +150,24 @@ class _Lane:
     async def _write(self, batch: list[Append], draft: Draft | None) -> None:
         """Write a batch to its end: until every request in it is answered or in another lane."""
         ledger = self._ledger
-        loop = asyncio.get_running_loop()
         unsure: Draft | None = None
+        failure: BaseException | None = None
         pause = 0.02
-        while batch:
+        while batch := self._in_time(batch, failure):
             try:
-                if draft is not None and await ledger.writer.write_ahead(draft):
+                if draft is not None and len(draft.outcomes) == len(batch) and await ledger.writer.write_ahead(draft):
                     result = Written(draft, [])
                 else:
                     wait = self._alone or unsure is not None
                     async with ledger._waiting if wait else nullcontext():
                         result = await ledger.writer.write_locked(batch, wait=wait, unsure=unsure)
             except Exception as error:
-                draft = None
+                draft, failure = None, error.__cause__ or error
                 if isinstance(error, Unsure):
                     unsure = error.draft
                 elif not is_transient(error):
                     await self._write_each(batch, error)
                     return
-                late = loop.time() + pause
-                for request in batch:
-                    if request.deadline < late:
-                        request.answer(Unavailable(f"the log cannot be written: {describe(error.__cause__ or error)}"))
-                batch = [request for request in batch if request.deadline >= late]
                 await asyncio.sleep(pause)
                 pause = min(0.5, pause * 2)
             else:
@@ -180,6 +175,18 @@ class _Lane:
                 ledger._tell(result.draft)
                 self._set_apart(result.left)
                 return
+
+    @staticmethod
+    def _in_time(batch: list[Append], failure: BaseException | None) -> list[Append]:
+        """The requests that may be tried; the others have waited too long and hear so."""
+        now = asyncio.get_running_loop().time()
+        if all(request.deadline > now for request in batch):
+            return batch
+        why = "there is too much to write" if failure is None else describe(failure)
+        for request in batch:
+            if request.deadline <= now:
+                request.answer(Unavailable(f"the log cannot be written: {why}"))
+        return [request for request in batch if request.deadline > now]
 
     async def _write_each(self, batch: list[Append], error: Exception) -> None:
         """Something in the batch cannot be written at all. Alone, everybody meets only the own failure."""

@@ -13,7 +13,7 @@ import msgspec
 
 from jobstore.job import codec
 from jobstore.job.decider import State, evolve
-from jobstore.store.batch import Append, Draft, Head, Job, Key, Known, Remembered
+from jobstore.store.batch import Append, Draft, Head, Job, Key, Known, NoSuchAccount, Remembered
 from jobstore.store.memory import Memory
 from jobstore.store.postgres import Connection, Postgres, is_transient
 
@@ -23,6 +23,7 @@ _LOCK = """
 SELECT account_id, position, jobs, hash, at FROM heads
 WHERE account_id = ANY($1::integer[]) ORDER BY account_id FOR UPDATE
 """
+_NOT_FOR_LONG = "SET LOCAL lock_timeout = '200ms'"  # who waits holds a connection, and others wait for that
 _LOCK_WHAT_IS_FREE = _LOCK.rstrip() + " SKIP LOCKED\n"
 
 _LOAD = """
@@ -116,7 +117,7 @@ class Writer:
                 jobs[job] = known
         draft = Draft(heads, jobs, {}, self._clock())
         draft.add(batch)
-        # A key that was used before shows in the write, as a conflict. A refusal writes nothing, so it must be asked for.
+        # That a key was used before shows in the write. A refusal writes nothing, so there it must be asked for.
         if any(request.key is not None and isinstance(outcome, Exception) for request, outcome in draft.outcomes):
             return None
         self._memory.learn(draft)
@@ -161,6 +162,9 @@ class Writer:
                 jobs = await self._load(connection, held)
                 draft = Draft(heads, jobs, await _remembered(connection, held), self._clock())
                 draft.add(held)
+                if wait:  # what could not be locked is not there
+                    draft.outcomes += [(request, NoSuchAccount(str(request.account_id))) for request in left]
+                    left = []
                 self._memory.learn(draft)
                 if draft.writes:
                     await _write(connection, draft)
@@ -171,6 +175,8 @@ class Writer:
         return Written(draft, left)
 
     async def _lock(self, connection: Connection, accounts: list[int], *, wait: bool) -> dict[int, Head]:
+        if wait:
+            await connection.execute(_NOT_FOR_LONG)
         rows = await connection.fetch(_LOCK if wait else _LOCK_WHAT_IS_FREE, accounts)
         return {row[0]: Head(*row[1:]) for row in rows}
 
