@@ -80,17 +80,19 @@ def _serve(place: Place, host: str, port: int, workers: int, *, demo: bool) -> N
         key = uvloop.run(_first_start(dsn, demo=demo))
         address = _address(host, listener.getsockname()[1])
         if key is not None:
-            click.echo(f"key: {key}")
-        click.echo(f"jobstore is at {address}")
-        if demo:
-            click.echo(f"try: curl -s -H 'Authorization: Bearer {key}' {address}/jobs")
-        sys.stdout.flush()
+            _say(f"key: {key}")
         visit = (address, key) if demo and key is not None else None
+
+        def announce() -> None:
+            _say(f"jobstore is at {address}")
+            if visit is not None:
+                _say(f"try: curl -s -H 'Authorization: Bearer {key}' {address}/jobs")
+
         try:
             if workers == 1:
-                uvloop.run(_run(dsn, listener, server, visit))
+                uvloop.run(_run(dsn, listener, server, visit, announce))
             else:
-                _run_workers(dsn, host, listener, workers, server, visit)
+                _run_workers(dsn, host, listener, workers, server, visit, announce)
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -107,9 +109,13 @@ async def _first_start(dsn: str, *, demo: bool) -> str | None:
 
 
 async def _run(
-    dsn: str, listener: socket.socket, server: Embedded | None = None, visit: tuple[str, str] | None = None
+    dsn: str,
+    listener: socket.socket,
+    server: Embedded | None,
+    visit: tuple[str, str] | None,
+    announce: Callable[[], None],
 ) -> None:
-    """Serve on `listener` until a signal says to stop."""
+    """Serve on `listener` until a signal says to stop; `announce` it once requests are answered."""
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
@@ -117,6 +123,7 @@ async def _run(
         runner = web.AppRunner(application(store), access_log=None, shutdown_timeout=DRAIN)
         await runner.setup()
         await web.SockSite(runner, listener, backlog=1024).start()
+        announce()
         companions = []
         if server is not None:
             companions.append(asyncio.create_task(_keep_alive(server)))
@@ -145,7 +152,13 @@ async def _keep_alive(server: Embedded) -> None:
 
 
 def _run_workers(
-    dsn: str, host: str, listener: socket.socket, workers: int, server: Embedded | None, visit: tuple[str, str] | None
+    dsn: str,
+    host: str,
+    listener: socket.socket,
+    workers: int,
+    server: Embedded | None,
+    visit: tuple[str, str] | None,
+    announce: Callable[[], None],
 ) -> None:
     """Keep `workers` processes serving until a signal says to stop. They share the port, not the socket."""
     context = multiprocessing.get_context("spawn")
@@ -167,8 +180,12 @@ def _run_workers(
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     processes = [start(index) for index in range(workers)]
+    announced = False
     while not stopping:
         time.sleep(WATCH)
+        if not announced and _answers(host, port):
+            announce()
+            announced = True
         for index, process in enumerate(processes):
             if not process.is_alive() and not stopping:
                 log.warning("worker %s ended with %s and is started again", process.name, process.exitcode)
@@ -190,7 +207,7 @@ def _work(dsn: str, host: str, port: int, parent: int, visit: tuple[str, str] | 
 
     async def run() -> None:
         watch = asyncio.create_task(_end_with(parent))
-        await _run(dsn, listener, None, visit)
+        await _run(dsn, listener, None, visit, lambda: None)
         watch.cancel()
 
     with _bound(host, port, shared=True) as listener:
@@ -202,6 +219,15 @@ async def _end_with(parent: int) -> None:
     while os.getppid() == parent:  # noqa: ASYNC110 (the kernel tells nobody)
         await asyncio.sleep(WATCH)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _answers(host: str, port: int) -> bool:
+    """Whether somebody listens there."""
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -221,6 +247,12 @@ def _bound(host: str, port: int, *, shared: bool) -> Iterator[socket.socket]:
                 f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port, or stop what uses it"
             ) from error
         yield bound
+
+
+def _say(line: str) -> None:
+    """Print a line now: who reads it from a pipe waits for it."""
+    click.echo(line)
+    sys.stdout.flush()
 
 
 def _address(host: str, port: int) -> str:
