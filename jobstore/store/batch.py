@@ -76,6 +76,7 @@ class Append:
             return
         if isinstance(outcome, Exception):
             self.future.set_exception(outcome)
+            self.future.exception()  # a caller who has left hears nothing, and that is no news for a log
         else:
             self.future.set_result(outcome)
 

@@ -137,17 +137,15 @@ class Views:
         """The job after an append of this process; what was just recorded need not be read back."""
         number = appended.job
         where = Where(appended.version, appended.position, False)
-        if appended.repeated:
-            return await self.show_exactly(account_id, number, where, projection)
         slot = (account_id, number, projection.name)
-        if slot not in self._folding:
+        if appended.events and slot not in self._folding:
             folded = self._folded.get(slot)
             if folded is None and appended.first_version == 1:
                 self._keep(slot, _Folded(appended.version, appended.position, projection.fold(appended.events)))
             elif folded is not None and folded.version == appended.first_version - 1:
                 folded.view = projection.fold(appended.events, folded.view)
                 folded.version, folded.position, folded.shown = appended.version, appended.position, None
-        return await self.show(account_id, number, where, projection)
+        return await self.show_exactly(account_id, number, where, projection)
 
     async def as_of(self, account_id: int, number: int, position: int) -> Where | None:
         """Where a job stood when the log ended at `position`; None when it was not there yet."""

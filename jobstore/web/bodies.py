@@ -53,16 +53,13 @@ def parse(body: bytes) -> Any:
 
 
 def _check_depth(value: Any) -> None:
-    level, depth = [value], 0
-    while level := [
-        child
-        for item in level
-        if isinstance(item, dict | list)
-        for child in (item.values() if isinstance(item, dict) else item)
-    ]:
-        depth += 1
-        if depth > DEEPEST:
-            raise Problem("malformed", f"nested deeper than {DEEPEST} levels")
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        containers = [item for item in level if isinstance(item, dict | list)]
+        if not containers:
+            return
+        level = [child for item in containers for child in (item.values() if isinstance(item, dict) else item)]
+    raise Problem("malformed", f"nested deeper than {DEEPEST} levels")
 
 
 def _check_text(value: Any) -> None:

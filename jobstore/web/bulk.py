@@ -116,6 +116,8 @@ async def _read(request: web.Request, who: Principal, window: _Window) -> None:
             except Exception as error:
                 answer = error
             await window.put(answer, len(line))
+    except (ConnectionError, web.RequestPayloadError) as error:
+        await window.put(error, 0)
     finally:
         window.end()
 

@@ -12,18 +12,18 @@ from jobstore.web.problems import Problem
 LONGEST_WAIT: Final = 60.0  # seconds
 
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
-_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d{1,9})")
+_VERSION = re.compile(r'"(\d{1,9})"|(\d{1,9})', re.ASCII)
+_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d+)\b", re.ASCII | re.IGNORECASE)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-def none_match(request: web.Request) -> frozenset[str]:
-    """The tags of If-None-Match (RFC 9110, 13.1.2); empty without one."""
+def is_known(request: web.Request, version: int) -> bool:
+    """Whether If-None-Match names `version`, or all with * (RFC 9110, 13.1.2). A bare number is taken for a tag."""
     header = request.headers.get("If-None-Match")
     if header is None:
-        return frozenset()
-    if header.strip() == "*":
-        return frozenset("*")
-    return frozenset(_TAG.findall(header)) or frozenset((header.strip(),))
+        return False
+    text = header.strip()
+    return text in ("*", str(version)) or str(version) in _TAG.findall(text)
 
 
 def expected_version(request: web.Request) -> int | None:
@@ -31,15 +31,15 @@ def expected_version(request: web.Request) -> int | None:
     header = request.headers.get("If-Match")
     if header is None or header.strip() == "*":
         return None
-    text = header.strip().strip('"')
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
+    found = _VERSION.fullmatch(header.strip())
+    if found is None:
         raise Problem("bad-request", f'If-Match takes one version, such as If-Match: "6", not {header}')
-    return int(text)
+    return int(found[1] or found[2])
 
 
 def wait_seconds(request: web.Request) -> float:
     """The seconds of `Prefer: wait=N` (RFC 7240, 4.3), as far as this server waits; 0 without it."""
-    found = _WAIT.search(request.headers.get("Prefer", ""))
+    found = _WAIT.search(",".join(request.headers.getall("Prefer", ())))
     return min(LONGEST_WAIT, float(found[1])) if found else 0.0
 
 
@@ -78,4 +78,7 @@ def moment(text: str) -> int | datetime:
         at = None
     if at is None or at.tzinfo is None:
         raise Problem("malformed", "at is a position, or a time such as 2026-01-31T12:00:00Z")
-    return at.astimezone(UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:  # a moment of the year 0 or 10000
+        return (datetime.min if at.year == 1 else datetime.max).replace(tzinfo=UTC)

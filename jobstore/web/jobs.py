@@ -59,14 +59,14 @@ async def poll(request: web.Request) -> web.StreamResponse:
     where = await store.views.where(who.account_id, number)
     if where is None:
         raise Problem("not-found", _NO_SUCH_JOB)
-    if "If-None-Match" in request.headers:
-        seen = conditions.none_match(request)
-        if str(where.version) in seen and wait and not where.removed:
-            where = await store.watch.past(who.account_id, number, where.version, wait) or where
-        if str(where.version) in seen or "*" in seen:
-            return _unchanged(request, where, wait)
+    known = "If-None-Match" in request.headers and conditions.is_known(request, where.version)
+    if known and wait and not where.removed and request.headers["If-None-Match"].strip() != "*":
+        where = await store.watch.past(who.account_id, number, where.version, wait) or where
+        known = conditions.is_known(request, where.version)
     if where.removed:
         raise Problem("gone", f"its history is at /jobs/{number}/events")
+    if known:
+        return _unchanged(request, where, wait)
     shown = await store.views.show(who.account_id, number, where, projection)
     return _shown(request, shown, wait)
 

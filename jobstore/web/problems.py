@@ -43,7 +43,7 @@ class Problem(Exception):
         super().__init__(detail)
         self.name = name
         self.status, self.title = _TITLES[name]
-        self.detail = detail
+        self.detail = detail.encode(errors="backslashreplace").decode()  # it may quote bytes of the request
         self.headers = headers or {}
         self.more = more
 
@@ -81,6 +81,8 @@ def explain(error: Exception) -> Problem:
             return Problem("malformed", str(error))
         case Unavailable():
             return Problem("unavailable", f"{error}; try again in a moment", headers={"Retry-After": "1"})
+        case web.RequestPayloadError() | ConnectionError():
+            return Problem("bad-request", "the body cannot be read to its end")
         case web.HTTPException():
             return _of_http(error)
         case _:
