@@ -7,6 +7,7 @@ CREATE TABLE views (
     format text NOT NULL,
     revision integer NOT NULL,
     version integer NOT NULL CONSTRAINT views_version_counts CHECK (version > 0),
+    position bigint NOT NULL CONSTRAINT views_position_counts CHECK (position > 0),
     memo text NOT NULL,
     CONSTRAINT views_pkey PRIMARY KEY (account_id, job, format)
 );

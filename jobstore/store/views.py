@@ -21,6 +21,7 @@ from jobstore.store.history import PAGE, Entry, History
 from jobstore.store.postgres import Postgres
 
 MEMO_AFTER: Final = 200  # events; a fold longer than this is worth a row
+LEAST: Final = 1000  # bytes that a kept view takes, besides four times what it shows
 
 WHERE = """
 SELECT account_id, job, last.version, last.position, last.type
@@ -37,11 +38,12 @@ FROM unnest($1::integer[], $2::bigint[], $3::integer[]) AS wanted (account_id, j
     ORDER BY version LIMIT $4
 ) AS found
 """
-MEMO = "SELECT version, memo FROM views WHERE account_id = $1 AND job = $2 AND format = $3 AND revision = $4"
+MEMO = "SELECT version, position, memo FROM views WHERE account_id = $1 AND job = $2 AND format = $3 AND revision = $4"
 REMEMBER = """
-INSERT INTO views AS old (account_id, job, format, revision, version, memo) VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO views AS old (account_id, job, format, revision, version, position, memo)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (account_id, job, format) DO UPDATE
-SET revision = excluded.revision, version = excluded.version, memo = excluded.memo
+SET revision = excluded.revision, version = excluded.version, position = excluded.position, memo = excluded.memo
 WHERE (old.revision, old.version) < (excluded.revision, excluded.version)
 """
 
@@ -84,7 +86,7 @@ class _Folded:
         self.position = position
         self.view = view
         self.shown: Shown | None = None
-        self.size = 0
+        self.size = LEAST
 
 
 class Views:
@@ -96,7 +98,7 @@ class Views:
         self._memory = memory
         self._size = 0
         self._folded: OrderedDict[Slot, _Folded] = OrderedDict()
-        self._folding: dict[Slot, asyncio.Task[None]] = {}
+        self._folding: dict[Slot, asyncio.Task[Shown]] = {}
         self._memos: set[asyncio.Task[None]] = set()
         self._places: Coalescer[Job, Where] = Coalescer(self._load_places)
         self._news: Coalescer[tuple[int, int, int], list[Entry]] = Coalescer(self._load_news)
@@ -108,16 +110,17 @@ class Views:
     async def show(self, account_id: int, number: int, where: Where, projection: Projection[Any]) -> Shown:
         """The job at `where` or, if it has moved on since, later."""
         slot = (account_id, number, projection.name)
+        folded = self._folded.get(slot)
+        if folded is not None and folded.version >= where.version:
+            self._folded.move_to_end(slot)
+            return folded.shown or self._render(folded, projection)
         while True:
-            folded = self._folded.get(slot)
-            if folded is not None and folded.version >= where.version:
-                self._folded.move_to_end(slot)
-                return folded.shown or self._render(folded, projection)
             task = self._folding.get(slot)
             if task is None:
                 task = self._folding[slot] = asyncio.create_task(self._fold(slot, where, projection))
-                task.add_done_callback(lambda _: self._folding.pop(slot, None))
-            await asyncio.shield(task)
+            shown = await asyncio.shield(task)
+            if shown.version >= where.version:
+                return shown
 
     async def show_exactly(self, account_id: int, number: int, where: Where, projection: Projection[Any]) -> Shown:
         """The job as it was at `where`, neither earlier nor later."""
@@ -178,53 +181,67 @@ class Views:
             found.setdefault((account_id, number, since), []).append(Entry(*entry))
         return found
 
-    async def _fold(self, slot: Slot, where: Where, projection: Projection[Any]) -> None:
-        account_id, number, _ = slot
-        folded = self._folded.pop(slot, None)  # nobody else sees a view while it changes
+    async def _fold(self, slot: Slot, where: Where, projection: Projection[Any]) -> Shown:
+        """Bring the view up to `where`. While a view changes nobody else sees it: it is not among the folded ones."""
+        try:
+            folded = self._take(slot)
+            if folded is None and where.version > MEMO_AFTER:
+                folded = await self._recall(slot, projection)
+            if folded is None:
+                folded = _Folded(0, 0, projection.fold(()))
+            since = folded.version
+            while folded.version < where.version:
+                page = await self._news.ask((*slot[:2], folded.version))
+                if not page:
+                    raise LookupError(f"job {slot[1]} has no version {folded.version + 1}")
+                folded.view = projection.fold((entry.recorded() for entry in page), folded.view)
+                folded.version, folded.position, folded.shown = page[-1].version, page[-1].position, None
+            self._keep(slot, folded)
+            if folded.version - since > MEMO_AFTER:
+                self._memorise(slot, projection, folded)
+            return folded.shown or self._render(folded, projection)
+        finally:
+            del self._folding[slot]
+
+    def _take(self, slot: Slot) -> _Folded | None:
+        folded = self._folded.pop(slot, None)
         if folded is not None:
             self._size -= folded.size
-            reached, view = folded.version, folded.view
-        else:
-            reached, view = 0, projection.fold(())
-            if where.version > MEMO_AFTER:
-                reached, view = await self._recall(slot, projection) or (reached, view)
-        since, position = reached, where.position
-        while reached < where.version:
-            page = await self._news.ask((account_id, number, reached))
-            if not page:
-                raise LookupError(f"job {number} has no version {reached + 1}")
-            view = projection.fold((entry.recorded() for entry in page), view)
-            reached, position = page[-1].version, page[-1].position
-        self._keep(slot, _Folded(reached, position, view))
-        if reached - since > MEMO_AFTER:
-            task = asyncio.create_task(self._memorise(slot, projection, reached, projection.freeze(view)))
-            self._memos.add(task)
-            task.add_done_callback(self._memos.discard)
+        return folded
 
     def _keep(self, slot: Slot, folded: _Folded) -> None:
+        """Keep a view, and let go of those that nobody has asked for the longest."""
         self._folded[slot] = folded
-        folded.size = 1000
         self._size += folded.size
         while self._size > self._memory and len(self._folded) > 1:
             self._size -= self._folded.popitem(last=False)[1].size
 
     def _render(self, folded: _Folded, projection: Projection[Any]) -> Shown:
+        """Show a view that is kept; what it shows says how much memory it takes."""
         folded.shown = Shown(folded.version, folded.position, projection.show(folded.view))
-        more = 4 * len(folded.shown.body)
-        folded.size += more
-        self._size += more
+        self._size -= folded.size
+        folded.size = LEAST + 4 * len(folded.shown.body)
+        self._size += folded.size
         return folded.shown
 
-    async def _recall(self, slot: Slot, projection: Projection[Any]) -> tuple[int, Any] | None:
+    async def _recall(self, slot: Slot, projection: Projection[Any]) -> _Folded | None:
         row = await self._postgres.read(lambda connection: connection.fetchrow(MEMO, *slot, projection.revision))
         try:
-            return None if row is None else (row[0], projection.thaw(row[1]))
+            return None if row is None else _Folded(row[0], row[1], projection.thaw(row[2]))
         except msgspec.ValidationError:
             return None
 
-    async def _memorise(self, slot: Slot, projection: Projection[Any], version: int, memo: str) -> None:
-        try:
-            async with self._postgres.connection() as connection:
-                await connection.execute(REMEMBER, *slot, projection.revision, version, memo)
-        except Exception as error:
-            log.warning("a memo was not written, a later reader will: %s", error)
+    def _memorise(self, slot: Slot, projection: Projection[Any], folded: _Folded) -> None:
+        """Write a memo, while others go on: it is of the view as it is now."""
+        row = (*slot, projection.revision, folded.version, folded.position, projection.freeze(folded.view))
+
+        async def write() -> None:
+            try:
+                async with self._postgres.connection() as connection:
+                    await connection.execute(REMEMBER, *row)
+            except Exception as error:
+                log.warning("a memo was not written, a later reader will: %s", error)
+
+        task = asyncio.create_task(write())
+        self._memos.add(task)
+        task.add_done_callback(self._memos.discard)
