@@ -67,7 +67,7 @@ class Accounts:
 
     async def create(self, name: str) -> int:
         """Make an account; its id. Raises Mistaken when the name is malformed or taken."""
-        async with self._postgres.connection() as connection, connection.transaction():
+        async with self._postgres.change() as connection:
             return await _create(connection, name)
 
     async def all(self) -> list[Account]:
@@ -92,7 +92,7 @@ class Accounts:
         account."""
         account = await self.find(name)
         merged = {key: value for key, value in (account.settings | settings).items() if value is not None}
-        async with self._postgres.connection() as connection:
+        async with self._postgres.change() as connection:
             await connection.execute(
                 "UPDATE accounts SET settings = $2 WHERE account_id = $1",
                 account.account_id,
@@ -106,7 +106,7 @@ class Accounts:
         Raises Mistaken when there is no such account, or a key of that name is in use.
         """
         found = await self.find(account)
-        async with self._postgres.connection() as connection:
+        async with self._postgres.change() as connection:
             return await _create_key(connection, found.account_id, account, scope, name)
 
     async def keys(self, account: str | None = None) -> list[Key]:
@@ -123,7 +123,7 @@ class Accounts:
 
     async def revoke(self, key_id: str) -> None:
         """End a key, for ever. Raises Mistaken when there is no such key in use."""
-        async with self._postgres.connection() as connection:
+        async with self._postgres.change() as connection:
             status = await connection.execute(
                 "UPDATE keys SET revoked_at = now() WHERE key_id = $1 AND revoked_at IS NULL", key_id
             )
@@ -133,7 +133,7 @@ class Accounts:
     async def replace_key(self, account: str, scope: Scope, name: str) -> str:
         """A new key under a name, ending the one that had it before."""
         found = await self.find(account)
-        async with self._postgres.connection() as connection, connection.transaction():
+        async with self._postgres.change() as connection:
             await connection.execute(
                 "UPDATE keys SET revoked_at = now() WHERE account_id = $1 AND name = $2 AND revoked_at IS NULL",
                 found.account_id,
@@ -143,7 +143,7 @@ class Accounts:
 
     async def first_start(self) -> str | None:
         """On an empty database make the account `default` and its admin key, and give the key; else None."""
-        async with self._postgres.connection() as connection, connection.transaction():
+        async with self._postgres.change() as connection:
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _FIRST_START)
             if await connection.fetchval("SELECT EXISTS (SELECT FROM accounts)"):
                 return None

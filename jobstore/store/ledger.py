@@ -147,10 +147,9 @@ class _Lane:
                 self._queues[account_id] = queue  # at the end of the line
         return batch
 
-    async def _write(self, batch: list[Append], draft: Draft | None) -> None:
+    async def _write(self, batch: list[Append], draft: Draft | None, unsure: Draft | None = None) -> None:
         """Write a batch to its end: until every request in it is answered or in another lane."""
         ledger = self._ledger
-        unsure: Draft | None = None
         failure: BaseException | None = None
         pause = 0.02
         while batch := self._in_time(batch, failure):
@@ -166,7 +165,7 @@ class _Lane:
                 if isinstance(error, Unsure):
                     unsure = error.draft
                 elif not is_transient(error):
-                    await self._write_each(batch, error)
+                    await self._write_each(batch, error, unsure)
                     return
                 await asyncio.sleep(pause)
                 pause = min(0.5, pause * 2)
@@ -188,13 +187,13 @@ class _Lane:
                 request.answer(Unavailable(f"the log cannot be written: {why}"))
         return [request for request in batch if request.deadline > now]
 
-    async def _write_each(self, batch: list[Append], error: Exception) -> None:
+    async def _write_each(self, batch: list[Append], error: Exception, unsure: Draft | None) -> None:
         """Something in the batch cannot be written at all. Alone, everybody meets only the own failure."""
         if len(batch) == 1:
             batch[0].answer(error)
             return
         for request in batch:
-            await self._write([request], None)
+            await self._write([request], None, unsure)
 
     def _set_apart(self, left: list[Append]) -> None:
         """Move the accounts of `left`, with all that stands in line for them, to lanes of their own, in order."""

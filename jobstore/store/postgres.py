@@ -23,6 +23,7 @@ TRANSIENT = (
     asyncpg.DeadlockDetectedError,
     asyncpg.LockNotAvailableError,
     asyncpg.QueryCanceledError,
+    asyncpg.ReadOnlySQLTransactionError,  # the old primary of a failover
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     OSError,
@@ -87,6 +88,17 @@ class Postgres:
         assert self._pool is not None, "open() comes first"
         async with self._pool.acquire(timeout=self.patience) as connection:
             yield connection
+
+    @asynccontextmanager
+    async def change(self) -> AsyncIterator[Connection]:
+        """A transaction. Raises Unavailable when it cannot be had, or when it is not known whether it was committed."""
+        try:
+            async with self.connection() as connection, connection.transaction():
+                yield connection
+        except Exception as error:
+            if is_transient(error):
+                raise Unavailable(f"Postgres does not answer: {describe(error)}") from error
+            raise
 
     async def read(self, question: Callable[[Connection], Awaitable[T]]) -> T:
         """The answer to `question`, asked again over a new connection while the failure is a passing one.

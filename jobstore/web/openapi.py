@@ -92,7 +92,7 @@ def _paths() -> dict[str, Any]:
         "/jobs": {
             "post": _call(
                 "submit", "Make a job", {"202": {**job, "headers": {**job["headers"], "Location": _string_header()}}},
-                (409, 413, 415, 422), [repeat], _ref("Submission"),
+                (408, 409, 413, 415, 422), [repeat], _ref("Submission"),
             ),
             "get": _call(
                 "list", "Jobs, newest first",
@@ -127,7 +127,7 @@ def _paths() -> dict[str, Any]:
             "post": _call(
                 "report", "Record one event, or several as a whole",
                 {"200": _answer("What came of it", _object(events=_array(_ref("Event")), job=_ref("Job")), etag=True)},
-                (404, 409, 412, 413, 415, 422),
+                (404, 408, 409, 412, 413, 415, 422),
                 [repeat, _header("If-Match", {"type": "string"}, "The version that the job must be at")],
                 {"oneOf": [report, {"type": "array", "items": report, "minItems": 1}]},
             ),
