@@ -96,8 +96,12 @@ class Embedded:
             except BlockingIOError:
                 pass
             else:
-                if self.is_running():
-                    self._run("pg_ctl", "-D", str(self.data), "-m", "fast", "-w", "-t", "30", "stop")
+                try:
+                    if self.is_running():
+                        self._run("pg_ctl", "-D", str(self.data), "-m", "fast", "-w", "-t", "30", "stop")
+                except EmbeddedError:
+                    if self.is_running():  # or else it died meanwhile, which is as good
+                        raise
             self._users.close()
             self._users = None
 
@@ -117,7 +121,8 @@ class Embedded:
         if pid is None:
             return False
         try:
-            return psutil.Process(pid).name().startswith("postgres")
+            process = psutil.Process(pid)
+            return process.name().startswith("postgres") and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
         except psutil.AccessDenied:

@@ -51,27 +51,39 @@ class Postgres:
         self._pool: asyncpg.Pool | None = None
 
     async def open(self) -> None:
-        """Connect. Raises Unavailable when the server cannot be reached, naming the reason."""
-        try:
-            self._pool = await asyncpg.create_pool(
-                self.dsn,
-                min_size=1,
-                max_size=self.connections,
-                timeout=self.patience,
-                command_timeout=self.patience,
-                reset=_leave,
-                server_settings={
-                    "application_name": "jobstore",
-                    "synchronous_commit": "on",
-                    "timezone": "UTC",
-                    "jit": "off",
-                    # Every statement finds rows by a key; arrays of unknown length must not tempt the planner to scan.
-                    "plan_cache_mode": "force_generic_plan",
-                    "idle_in_transaction_session_timeout": "10s",
-                },
-            )
-        except (asyncpg.PostgresError, *TRANSIENT) as error:
-            raise Unavailable(f"cannot connect to Postgres: {error}") from error
+        """Connect. A server that says that it is starting, or recovering, is waited for.
+
+        Raises Unavailable when the server cannot be reached, naming the reason.
+        """
+        deadline = asyncio.get_running_loop().time() + self.patience
+        while True:
+            try:
+                self._pool = await self._connect()
+                return
+            except (asyncpg.PostgresError, *TRANSIENT) as error:
+                recovers = isinstance(error, asyncpg.PostgresError) and is_transient(error)
+                if not recovers or asyncio.get_running_loop().time() > deadline:
+                    raise Unavailable(f"cannot connect to Postgres: {error}") from error
+            await asyncio.sleep(0.1)
+
+    async def _connect(self) -> asyncpg.Pool:
+        return await asyncpg.create_pool(
+            self.dsn,
+            min_size=1,
+            max_size=self.connections,
+            timeout=self.patience,
+            command_timeout=self.patience,
+            reset=_leave,
+            server_settings={
+                "application_name": "jobstore",
+                "synchronous_commit": "on",
+                "timezone": "UTC",
+                "jit": "off",
+                # Every statement finds rows by a key; arrays of unknown length must not tempt the planner to scan.
+                "plan_cache_mode": "force_generic_plan",
+                "idle_in_transaction_session_timeout": "10s",
+            },
+        )
 
     async def close(self) -> None:
         """Close every connection; those that do not close within 5 s are cut."""
