@@ -87,19 +87,6 @@ class Accounts:
                 return account
         raise Mistaken(f"there is no account {name!r}: `jobstore account list` shows what there is")
 
-    async def set(self, name: str, settings: dict[str, Any]) -> Account:
-        """Change settings of an account; a value of None takes one away. Raises Mistaken when there is no such
-        account."""
-        account = await self.find(name)
-        merged = {key: value for key, value in (account.settings | settings).items() if value is not None}
-        async with self._postgres.change() as connection:
-            await connection.execute(
-                "UPDATE accounts SET settings = $2 WHERE account_id = $1",
-                account.account_id,
-                orjson.dumps(merged).decode(),
-            )
-        return account._replace(settings=merged)
-
     async def create_key(self, account: str, scope: Scope, name: str | None = None) -> tuple[Key, str]:
         """Make a key; what is known of it, and the key itself, which nobody can ask for again.
 
