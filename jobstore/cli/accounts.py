@@ -7,8 +7,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from jobstore.cli.place import Place, place_options
 from jobstore.cli.running import with_store
-from jobstore.settings import Place, place_options
 from jobstore.store import Store
 from jobstore.store.accounts import SCOPES, Scope
 

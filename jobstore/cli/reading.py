@@ -9,11 +9,11 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from jobstore.cli.place import Place, place_options
 from jobstore.cli.running import account_named, with_store
 from jobstore.formats import FORMATS, native
 from jobstore.job import codec
 from jobstore.job.events import JobQueued
-from jobstore.settings import Place, place_options
 from jobstore.store import Store
 from jobstore.store.accounts import Mistaken
 from jobstore.store.history import Entry

@@ -6,7 +6,7 @@ from typing import TypeVar
 import click
 import uvloop
 
-from jobstore.settings import Place
+from jobstore.cli.place import Place
 from jobstore.store import Store
 from jobstore.store.accounts import Account
 

@@ -18,7 +18,7 @@ import uvloop
 from aiohttp import web
 
 from jobstore.cli.demo import play
-from jobstore.settings import Place, place_options
+from jobstore.cli.place import Place, place_options
 from jobstore.store import Store
 from jobstore.store.embedded import Embedded, EmbeddedError
 from jobstore.web.app import application

@@ -3,7 +3,7 @@
 import click
 import uvloop
 
-from jobstore.settings import Place, place_options
+from jobstore.cli.place import Place, place_options
 from jobstore.store import Store
 
 
