@@ -27,8 +27,12 @@ class Store:
     async def open(self) -> list[str]:
         """Connect and migrate; the names of the migrations applied. Raises Unavailable, or migrations.Outdated."""
         await self.postgres.open()
-        async with self.postgres.connection() as connection:
-            return await migrate(connection)
+        try:
+            async with self.postgres.connection() as connection:
+                return await migrate(connection)
+        except BaseException:
+            await self.postgres.close()
+            raise
 
     async def close(self) -> None:
         """Answer what is under way and let the connections go."""

@@ -12,6 +12,7 @@ import fcntl
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
@@ -29,6 +30,8 @@ USER: Final = "jobstore"
 
 _START_SECONDS: Final = 120  # a crash recovery may have much log to read
 _SOCKET_PATH_LIMIT: Final = 100  # bytes; sockaddr_un takes 108, and the file has a name
+
+_UNFIT = re.compile(r"""[\x00-\x1f"'$`\\,]""")  # pg_ctl writes the folder into a command for a shell, and into a list
 
 _CONF = """
 # Written by jobstore when this folder was made. Yours to change.
@@ -69,6 +72,11 @@ class Embedded:
 
     def open(self) -> None:
         """Use the folder: make it when it is not there, start its server when it is not running."""
+        if _UNFIT.search(str(self.folder)):
+            raise EmbeddedError(
+                f"{str(self.folder)!r} has a character in its name that PostgreSQL cannot take: "
+                f"choose another folder with --data"
+            )
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o711 if self._account else 0o700)
             with self._exclusively():
@@ -80,11 +88,16 @@ class Embedded:
                 if not self.is_running():
                     self._start()
         except PermissionError as error:
+            self._let_go()
             raise EmbeddedError(
                 f"cannot use {self.folder}: {error.strerror} ({error.filename}); choose another folder with --data"
             ) from error
         except OSError as error:
+            self._let_go()
             raise EmbeddedError(f"cannot use {self.folder}: {error}; choose another folder with --data") from error
+        except BaseException:
+            self._let_go()
+            raise
 
     def close(self) -> None:
         """Leave the folder; the last one stops the server."""
@@ -102,8 +115,7 @@ class Embedded:
                 except EmbeddedError:
                     if self.is_running():  # or else it died meanwhile, which is as good
                         raise
-            self._users.close()
-            self._users = None
+            self._let_go()
 
     def revive(self) -> bool:
         """Start the server again if it died; whether that was so. For whoever uses the folder for long."""
@@ -116,19 +128,24 @@ class Embedded:
             return True
 
     def is_running(self) -> bool:
-        """Whether the process that the folder names is alive and a server. A number used again is not taken for it."""
+        """Whether the folder's server is alive: the process that the folder names, if it lives there."""
         pid = self._pid()
         if pid is None:
             return False
         try:
             process = psutil.Process(pid)
-            return process.name().startswith("postgres") and process.status() != psutil.STATUS_ZOMBIE
+            return process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()) == self.data.resolve()
         except psutil.NoSuchProcess:
             return False
         except psutil.AccessDenied:
             return True
 
     # -- How it is done -------------------------------------------------------------------------------------------
+
+    def _let_go(self) -> None:
+        if self._users is not None:
+            self._users.close()
+            self._users = None
 
     @contextlib.contextmanager
     def _exclusively(self) -> Iterator[None]:
@@ -145,7 +162,7 @@ class Embedded:
     def _socket_folder(self) -> Path:
         if len(os.fsencode(self.data)) <= _SOCKET_PATH_LIMIT - len("/.s.PGSQL.5432"):
             return self.data
-        return Path(tempfile.gettempdir()) / f"jobstore-{sha256(os.fsencode(self.data)).hexdigest()[:16]}"
+        return Path("/tmp") / f"jobstore-{sha256(os.fsencode(self.data)).hexdigest()[:16]}"  # noqa: S108 (checked below, when it is made)
 
     def _make(self) -> None:
         """initdb beside the place and move it there: a folder is either whole or not there."""
@@ -177,6 +194,8 @@ class Embedded:
         sockets = self._socket_folder()
         if sockets != self.data:
             sockets.mkdir(mode=0o700, exist_ok=True)
+            if sockets.stat().st_uid not in (os.geteuid(), self._account.pw_uid if self._account else -1):
+                raise EmbeddedError(f"{sockets} belongs to somebody else: choose a shorter folder with --data")
             self._hand_over(sockets)
         self.log.touch(mode=0o640)
         self._hand_over(self.log)
