@@ -23,10 +23,11 @@ from jobstore.web.conditions import checked_key
 from jobstore.web.credentials import principal
 from jobstore.web.events import NDJSON
 from jobstore.web.jobs import STORE
-from jobstore.web.problems import Problem, explain
+from jobstore.web.problems import Problem, break_off, explain
 
 LINES: Final = 2000
 BYTES: Final = 4 * 2**20
+CHUNK: Final = 2**16  # bytes read at a time
 STALLED: Final = 60.0  # seconds without the client reading a single answer, after which it is given up
 
 _TYPES: Final = (NDJSON, "application/ndjson", "application/jsonl", "application/x-jsonlines")
@@ -53,12 +54,11 @@ async def bulk(request: web.Request) -> web.StreamResponse:
                 await response.write(b"".join(lines))
         await reader
         await response.write_eof()
-    except (TimeoutError, ConnectionError):
-        if request.transport is not None:
-            request.transport.abort()
+    except Exception as error:
+        break_off(request, error)
     finally:
         reader.cancel()
-        with suppress(asyncio.CancelledError, ConnectionError):
+        with suppress(asyncio.CancelledError, Exception):
             await reader
     return response
 
@@ -126,7 +126,8 @@ async def _lines(request: web.Request) -> AsyncIterator[bytes | None]:
     """The lines of the body, empty ones left out; None for one that is too long."""
     rest = b""
     skipping = False
-    while chunk := await request.content.readany():
+    while chunk := await request.content.read(CHUNK):
+        await asyncio.sleep(0)  # what has arrived is read without a pause, and others have requests too
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             if skipping:

@@ -14,7 +14,7 @@ from jobstore.web import conditions
 from jobstore.web.bodies import read_json
 from jobstore.web.credentials import principal
 from jobstore.web.jobs import STORE, number_in
-from jobstore.web.problems import Problem
+from jobstore.web.problems import Problem, break_off
 
 NDJSON: Final = "application/x-ndjson"
 
@@ -94,13 +94,16 @@ async def _stream(request: web.Request, pages: AsyncIterator[list[Entry]]) -> we
     left = conditions.whole(request, "limit", least=1, most=2**63 - 1, default=2**63 - 1)
     response = web.StreamResponse(headers={"Content-Type": NDJSON})
     await response.prepare(request)
-    async for page in pages:
-        page = page[:left]
-        await response.write(b"".join(_of_entry(entry) + b"\n" for entry in page))
-        left -= len(page)
-        if not left:
-            break
-    await response.write_eof()
+    try:
+        async for page in pages:
+            page = page[:left]
+            await response.write(b"".join(_of_entry(entry) + b"\n" for entry in page))
+            left -= len(page)
+            if not left:
+                break
+        await response.write_eof()
+    except Exception as error:
+        break_off(request, error)
     return response
 
 

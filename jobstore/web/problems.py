@@ -81,7 +81,7 @@ def explain(error: Exception) -> Problem:
             return Problem("malformed", str(error))
         case Unavailable():
             return Problem("unavailable", f"{error}; try again in a moment", headers={"Retry-After": "1"})
-        case web.RequestPayloadError() | ConnectionError():
+        case web.RequestPayloadError() | ConnectionError() | TimeoutError():
             return Problem("bad-request", "the body cannot be read to its end")
         case web.HTTPException():
             return _of_http(error)
@@ -103,6 +103,13 @@ def _of_http(error: web.HTTPException) -> Problem:
             return Problem("unsupported-media-type", error.reason)
         case _:
             return Problem("bad-request", error.text or error.reason)
+
+
+def break_off(request: web.Request, error: Exception) -> None:
+    """End an answer that has begun and cannot be finished, in a way that nobody takes for its proper end."""
+    explain(error)
+    if request.transport is not None:
+        request.transport.abort()
 
 
 @web.middleware
