@@ -20,6 +20,7 @@ Scope = Literal["read", "write", "admin"]
 SCOPES: Final[dict[str, int]] = {"read": 1, "write": 2, "admin": 3}
 
 _KEY = re.compile(r"jsk_([0-9a-f]{12})_[0-9a-f]{40}")
+_KEY_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _FIRST_START = 0x6A736B31  # one process makes the first account
 
@@ -206,6 +207,8 @@ async def _create(connection: Connection, name: str) -> int:
 async def _create_key(
     connection: Connection, account_id: int, account: str, scope: Scope, name: str | None
 ) -> tuple[Key, str]:
+    if name is not None and not _KEY_NAME.fullmatch(name):
+        raise Mistaken(f"{name!r} cannot be a key's name: 1 to 100 characters, none of them a control character")
     key_id = secrets.token_hex(6)
     key = f"jsk_{key_id}_{secrets.token_hex(20)}"
     try:
