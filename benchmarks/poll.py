@@ -17,7 +17,7 @@ from jobstore.job.commands import ReportProgress, Start, Submit
 from jobstore.store import Store
 from jobstore.store.batch import Append
 from jobstore.store.clock import now, uuid7
-from jobstore.web.app import application
+from jobstore.web.app import RUNNER, application
 
 JOBS = 1_000
 POLLS = 15_000  # a round
@@ -25,7 +25,7 @@ CONNECTIONS = 100
 
 
 async def _forever(app: web.Application, listener: socket.socket) -> None:
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, **RUNNER)
     await runner.setup()
     await web.SockSite(runner, listener, backlog=1024).start()
     await asyncio.Event().wait()

@@ -17,11 +17,12 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.web import BaseRunner
 
 from jobstore.store import Store
 from jobstore.store.embedded import Embedded
 from jobstore.store.migrations import migrate
-from jobstore.web.app import application
+from jobstore.web.app import RUNNER, application
 
 TEMPLATE = "jobstore_template"
 
@@ -104,10 +105,17 @@ class Client:
         return await self.ask("POST", f"/jobs/{job}/events", json=list(events))
 
 
+class AsServed(TestServer):
+    """aiohttp's test server, run as `jobstore serve` runs: handlers are not cancelled, bodies not unpacked."""
+
+    async def _make_runner(self, **kwargs: Any) -> BaseRunner:
+        return await super()._make_runner(**kwargs | RUNNER | {"handler_cancellation": False, "shutdown_timeout": 5.0})
+
+
 @pytest.fixture
 async def client(store: Store) -> AsyncIterator[Client]:
     """A client of a node on a fresh database."""
-    async with TestClient(TestServer(application(store))) as http:
+    async with TestClient(AsServed(application(store))) as http:
         yield Client(http, store)
 
 

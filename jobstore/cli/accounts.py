@@ -6,6 +6,7 @@ from typing import Any, cast
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from jobstore.cli.place import Place, place_options
 from jobstore.cli.running import with_store
@@ -116,7 +117,7 @@ def _table(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]], nothing: st
     elif rows:
         table = Table(*titles, box=None, header_style="bold")
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))
         console.print(table)
     else:
         click.echo(nothing)

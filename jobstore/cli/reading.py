@@ -8,6 +8,7 @@ import click
 import orjson
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from jobstore.cli.place import Place, place_options
 from jobstore.cli.running import account_named, with_store
@@ -68,7 +69,8 @@ def history(job: str, as_json: bool, account: str | None, place: Place) -> None:
     elif console.is_terminal:
         table = Table("version", "position", "at", "by", "event", "", box=None, header_style="bold")
         for entry in entries:
-            table.add_row(str(entry.version), str(entry.position), _clock(entry.at), entry.by, entry.type, _said(entry))
+            columns = (entry.version, entry.position, _clock(entry.at), entry.by, entry.type, _said(entry))
+            table.add_row(*(Text(str(column)) for column in columns))
         console.print(table)
     else:
         for entry in entries:
@@ -85,6 +87,8 @@ def history(job: str, as_json: bool, account: str | None, place: Place) -> None:
 @place_options
 def replay(job: str, format_name: str | None, speed: float, account: str | None, place: Place) -> None:
     """Live the life of a job again, event by event. JOB is its number or its uid."""
+    if speed != speed:
+        raise click.BadParameter("a number above 0, or inf", param_hint="--speed")
 
     async def work(store: Store) -> None:
         projection = FORMATS[format_name or "native"]
@@ -146,13 +150,14 @@ def _clock(at: datetime) -> str:
 
 
 def _said(entry: Entry) -> str:
-    """What the event says, on one line."""
+    """What the event says, on one line, with nothing in it that a terminal would obey."""
     data = orjson.loads(entry.data)
-    return " ".join(
+    text = " ".join(
         f"{name}={value if isinstance(value, str) else orjson.dumps(value).decode()}"
         for name, value in data.items()
         if not (name == "uid" and entry.type == codec.NAMES[JobQueued])
-    ).replace("\n", " ")
+    )
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def _line(entry: Entry, begin: datetime, body: bytes) -> str:

@@ -13,7 +13,7 @@ from aiohttp import web
 from jobstore.cli.demo import play
 from jobstore.store import Store
 from jobstore.store.embedded import Embedded, EmbeddedError
-from jobstore.web.app import application
+from jobstore.web.app import RUNNER, application
 
 DRAIN: Final = 5.0  # seconds that requests under way get when the server ends
 WATCH: Final = 0.5  # seconds between looks at the embedded server
@@ -35,7 +35,7 @@ async def run(
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
     async with Store(dsn) as store:
-        runner = web.AppRunner(application(store), access_log=None, shutdown_timeout=DRAIN)
+        runner = web.AppRunner(application(store), shutdown_timeout=DRAIN, **RUNNER)
         await runner.setup()
         await web.SockSite(runner, listener, backlog=1024).start()
         announce()
@@ -74,7 +74,10 @@ def answers(host: str, port: int) -> bool:
 
 @contextlib.contextmanager
 def bound(host: str, port: int, *, shared: bool) -> Iterator[socket.socket]:
-    """A socket bound to the address, not listening yet: a port in use is found out before anything is started."""
+    """A socket bound to the address, not listening yet: a port in use is found out before anything is started.
+
+    A `shared` one can be bound again by other processes, so it is the parent's to find out with one that is not.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

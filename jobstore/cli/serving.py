@@ -60,6 +60,8 @@ def _serve(place: Place, host: str, port: int, workers: int, *, demo: bool) -> N
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with contextlib.ExitStack() as stack:
+        with bound(host, port, shared=False) as alone:
+            port = alone.getsockname()[1]
         listener = stack.enter_context(bound(host, port, shared=workers > 1))
         server = None if place.dsn is not None else stack.enter_context(place.embedded())
         dsn = place.dsn if server is None else server.dsn

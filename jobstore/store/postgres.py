@@ -60,7 +60,7 @@ class Postgres:
             try:
                 self._pool = await self._connect()
                 return
-            except (asyncpg.PostgresError, *TRANSIENT) as error:
+            except (asyncpg.PostgresError, ValueError, *TRANSIENT) as error:
                 recovers = isinstance(error, asyncpg.PostgresError) and is_transient(error)
                 if not recovers or asyncio.get_running_loop().time() > deadline:
                     raise Unavailable(f"cannot connect to Postgres: {error}") from error

@@ -1,6 +1,6 @@
 """Knows which address is answered by what. The application holds a store that somebody else opens and closes."""
 
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -23,6 +23,10 @@ ROUTES: Final = (
     web.get("/metrics", health.metrics),
     web.get("/openapi.json", openapi.document),
 )
+
+
+# How the app is to be run. Bodies are not unpacked: a small one could keep the loop busy for seconds, whoever sent it.
+RUNNER: Final[dict[str, Any]] = {"access_log": None, "auto_decompress": False}
 
 
 def application(store: Store) -> web.Application:

@@ -20,6 +20,7 @@ _JSON = re.compile(r"application/(.+\+)?json|text/json")
 
 async def read_json(request: web.Request) -> tuple[bytes, Any]:
     """The body, and what it means. Raises Problem."""
+    check_encoding(request)
     if request.headers.get("Content-Type") is not None and not _JSON.fullmatch(request.content_type):
         raise Problem("unsupported-media-type", f"send application/json, not {request.content_type}")
     try:
@@ -27,7 +28,16 @@ async def read_json(request: web.Request) -> tuple[bytes, Any]:
             body = await request.read()
     except TimeoutError:
         raise Problem("timeout", f"nothing more came for {SECONDS} s") from None
+    except (web.RequestPayloadError, ConnectionError):
+        raise Problem("bad-request", "the body cannot be read to its end") from None
     return body, parse(body)
+
+
+def check_encoding(request: web.Request) -> None:
+    """Raises Problem for a body that is packed: it is not unpacked here."""
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise Problem("unsupported-media-type", f"send the body as it is, not as {encoding}")
 
 
 def parse(body: bytes) -> Any:

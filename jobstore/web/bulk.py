@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from hashlib import sha256
 from typing import Any, Final
-from uuid import UUID
 
 import orjson
 from aiohttp import web
@@ -18,11 +17,11 @@ from aiohttp import web
 from jobstore.formats import native
 from jobstore.store.accounts import Principal
 from jobstore.store.batch import Append, Appended
-from jobstore.web.bodies import MOST, parse
+from jobstore.web.bodies import MOST, check_encoding, parse
 from jobstore.web.conditions import checked_key
 from jobstore.web.credentials import principal
 from jobstore.web.events import NDJSON
-from jobstore.web.jobs import STORE
+from jobstore.web.jobs import NO_SUCH_JOB, STORE, number_of
 from jobstore.web.problems import Problem, break_off, explain
 
 LINES: Final = 2000
@@ -36,6 +35,7 @@ _TYPES: Final = (NDJSON, "application/ndjson", "application/jsonl", "application
 async def bulk(request: web.Request) -> web.StreamResponse:
     """POST /events"""
     who = await principal(request, "write")
+    check_encoding(request)
     if request.content_type not in _TYPES:
         raise Problem("unsupported-media-type", f"send {NDJSON}, not {request.content_type}")
     response = web.StreamResponse(headers={"Content-Type": NDJSON})
@@ -116,8 +116,8 @@ async def _read(request: web.Request, who: Principal, window: _Window) -> None:
             except Exception as error:
                 answer = error
             await window.put(answer, len(line))
-    except (ConnectionError, web.RequestPayloadError) as error:
-        await window.put(error, 0)
+    except (ConnectionError, web.RequestPayloadError):
+        await window.put(Problem("bad-request", "the body cannot be read to its end"), 0)
     finally:
         window.end()
 
@@ -163,11 +163,8 @@ async def _number(request: web.Request, who: Principal, job: Any) -> int:
     if isinstance(job, int) and not isinstance(job, bool) and 0 < job < 2**63:
         return job
     if isinstance(job, str):
-        with suppress(ValueError):
-            number = await request.app[STORE].jobs.number_of(who.account_id, UUID(job))
-            if number is not None:
-                return number
-    raise Problem("not-found", "there is no such job")
+        return await number_of(request.app[STORE], who, job)
+    raise Problem("not-found", NO_SUCH_JOB)
 
 
 async def _line(number: int, answer: Any) -> bytes:

@@ -24,7 +24,7 @@ from jobstore.web.ready import Ready, head, suits
 STORE: Final = web.AppKey("store", Store)
 
 _UID = re.compile(r"[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_NO_SUCH_JOB = "there is no such job"
+NO_SUCH_JOB = "there is no such job"
 
 
 async def submit(request: web.Request) -> web.Response:
@@ -58,7 +58,7 @@ async def poll(request: web.Request) -> web.StreamResponse:
         await _reach(store, who, query["after"], wait)
     where = await store.views.where(who.account_id, number)
     if where is None:
-        raise Problem("not-found", _NO_SUCH_JOB)
+        raise Problem("not-found", NO_SUCH_JOB)
     known = "If-None-Match" in request.headers and conditions.is_known(request, where.version)
     if known and wait and not where.removed and request.headers["If-None-Match"].strip() != "*":
         where = await store.watch.past(who.account_id, number, where.version, wait) or where
@@ -105,13 +105,17 @@ async def index(request: web.Request) -> web.Response:
 
 
 async def number_in(request: web.Request, who: Principal) -> int:
-    """The number of the job that the address names, by number or uid. Raises Problem when there can be none."""
-    text = request.match_info["id"]
+    """The number of the job that the address names. Raises Problem when there can be none."""
+    return await number_of(request.app[STORE], who, request.match_info["id"])
+
+
+async def number_of(store: Store, who: Principal, text: str) -> int:
+    """The number of the job that `text` names, by number or uid. Raises Problem when there can be none."""
     if text.isdigit() and text.isascii() and len(text) <= 18 and text[0] != "0":
         return int(text)
-    number = await request.app[STORE].jobs.number_of(who.account_id, UUID(text)) if _UID.fullmatch(text) else None
+    number = await store.jobs.number_of(who.account_id, UUID(text)) if _UID.fullmatch(text) else None
     if number is None:
-        raise Problem("not-found", _NO_SUCH_JOB)
+        raise Problem("not-found", NO_SUCH_JOB)
     return number
 
 

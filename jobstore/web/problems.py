@@ -81,8 +81,6 @@ def explain(error: Exception) -> Problem:
             return Problem("malformed", str(error))
         case Unavailable():
             return Problem("unavailable", f"{error}; try again in a moment", headers={"Retry-After": "1"})
-        case web.RequestPayloadError() | ConnectionError() | TimeoutError():
-            return Problem("bad-request", "the body cannot be read to its end")
         case web.HTTPException():
             return _of_http(error)
         case _:
@@ -107,7 +105,8 @@ def _of_http(error: web.HTTPException) -> Problem:
 
 def break_off(request: web.Request, error: Exception) -> None:
     """End an answer that has begun and cannot be finished, in a way that nobody takes for its proper end."""
-    explain(error)
+    if not isinstance(error, ConnectionError | TimeoutError):  # or else it is the client that has gone, or stalls
+        explain(error)
     if request.transport is not None:
         request.transport.abort()
 

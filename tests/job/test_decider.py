@@ -73,8 +73,13 @@ def test_what_makes_no_sense_is_refused_with_a_reason(past: list[e.Event], comma
 
 @pytest.mark.parametrize("kind", TAKES)
 def test_every_phase_takes_or_refuses_every_command(kind: Any) -> None:
-    fields = {"output": 1} if kind is c.ProduceOutput else {"result": 1} if kind is c.RecordResult else {}
-    fields |= {"fraction": 0.5} if kind is c.ReportProgress else {"note": "x"} if kind is c.Annotate else {}
+    needed: dict[Any, dict[str, Any]] = {
+        c.ProduceOutput: {"output": 1},
+        c.RecordResult: {"result": 1},
+        c.ReportProgress: {"fraction": 0.5},
+        c.Annotate: {"note": "x"},
+    }
+    fields = needed.get(kind, {})
     by_phase = {phase: [QUEUED, *_way_to(phase)] for phase in set(LEADS_TO.values())}
     for phase, past in by_phase.items():
         try:
@@ -87,7 +92,7 @@ def test_every_phase_takes_or_refuses_every_command(kind: Any) -> None:
 def _way_to(phase: str) -> list[e.Event]:
     if phase == "queued":
         return []
-    event = next(event for event, leads_to in LEADS_TO.items() if leads_to == phase)
+    event: Any = next(event for event, leads_to in LEADS_TO.items() if leads_to == phase)
     return [STARTED, event()] if phase not in ("starting", "running") else [event()]
 
 

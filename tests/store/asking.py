@@ -1,8 +1,9 @@
 """Knows how the tests of the store ask for things, and how they make a race happen instead of waiting for one."""
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import asyncpg
@@ -88,7 +89,8 @@ async def holding(dsn: str, statement: str, *arguments: Any) -> AsyncIterator[Ca
         nonlocal held
         if held:
             held = False
-            await transaction.rollback()
+            with suppress(asyncpg.InterfaceError):  # a server that has ended holds nothing
+                await transaction.rollback()
 
     try:
         yield let_go
@@ -105,10 +107,24 @@ def holding_heads(dsn: str, *accounts: int) -> Any:
 async def until_locked(dsn: str, backends: int = 1) -> list[int]:
     """Wait until that many backends of the database wait for a lock; their process ids."""
     connection = await asyncpg.connect(dsn)
+
+    async def locked() -> bool:
+        pids[:] = [row["pid"] for row in await connection.fetch(LOCKED)]
+        return len(pids) >= backends
+
+    pids: list[int] = []
     try:
-        async with asyncio.timeout(SECONDS):
-            while len(rows := await connection.fetch(LOCKED)) < backends:
-                await asyncio.sleep(0.01)
-        return [row["pid"] for row in rows]
+        await until(locked)
+        return pids
     finally:
         await connection.close()
+
+
+async def until(condition: Callable[[], Any], seconds: float = SECONDS) -> None:
+    """Wait until a condition holds, which may be a coroutine's."""
+    async with asyncio.timeout(seconds):
+        while True:
+            holds = condition()
+            if await holds if inspect.isawaitable(holds) else holds:
+                return
+            await asyncio.sleep(0.005)

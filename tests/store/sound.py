@@ -58,7 +58,9 @@ async def _assert_account(connection: "asyncpg.Connection[Any]", account_id: int
 
 
 async def _assert_jobs(connection: "asyncpg.Connection[Any]", account_id: int, jobs: dict[int, list[Recorded]]) -> None:
-    rows = {row["number"]: row for row in await connection.fetch("SELECT * FROM jobs WHERE account_id = $1", account_id)}
+    rows = {
+        row["number"]: row for row in await connection.fetch("SELECT * FROM jobs WHERE account_id = $1", account_id)
+    }
     assert rows.keys() == jobs.keys(), "every job has a row, and no row is without a job"
     for number, events in jobs.items():
         row, states, state = rows[number], {}, INITIAL
@@ -73,7 +75,9 @@ async def _assert_jobs(connection: "asyncpg.Connection[Any]", account_id: int, j
         assert (row["uid"].hex, row["kind"], row["user_name"]) == (queued.uid, queued.kind, queued.user)
 
 
-async def _assert_memos(connection: "asyncpg.Connection[Any]", account_id: int, jobs: dict[int, list[Recorded]]) -> None:
+async def _assert_memos(
+    connection: "asyncpg.Connection[Any]", account_id: int, jobs: dict[int, list[Recorded]]
+) -> None:
     for row in await connection.fetch("SELECT * FROM views WHERE account_id = $1", account_id):
         projection = FORMATS.get(row["format"])
         if projection is None or projection.revision != row["revision"]:

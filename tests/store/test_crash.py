@@ -1,161 +1,171 @@
-"""Kill -9 of anything at any moment: what was acknowledged is there exactly once, whatever was asked again."""
+"""Kill the app, Postgres or both at any instant: what was acknowledged is there, once, and a retry adds nothing."""
 
 import asyncio
-import contextlib
-import itertools
+import json
+import os
 import random
 import signal
-import socket
-import sys
+import time
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
-import asyncpg
 import psutil
 import pytest
 
 from jobstore.store.embedded import Embedded
+from tests.cli.serving import SECONDS, Served, free_port, kill_all, postmaster, serving
+from tests.store.asking import query, until
 from tests.store.sound import assert_sound
 
-ROUNDS = 20
-WRITERS = 12
+ROUNDS: Final = 20
+CLIENTS: Final = 12
+KILLS: Final = ("the app", "the postmaster", "a backend", "everything")
+
+pytestmark = pytest.mark.crash
 
 
-class Server:
-    """`jobstore serve` as a process that can be killed and started again, always at the same address."""
+class Clients:
+    """Writers who never give a request up: what is not acknowledged is asked again, under the same key."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.log = folder.with_name("stderr")
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.key = ""
-        self.process: asyncio.subprocess.Process | None = None
+    def __init__(self, address: str, key: str, seed: int) -> None:
+        self.acknowledged: dict[str, tuple[int, int, list[int]]] = {}  # key: job, position, versions
+        self.sizes: dict[str, int] = {}
+        self.retried = self.replayed = 0
+        self.over = False
+        self._address = address
+        self._headers = {"Authorization": f"Bearer {key}"}
+        self._dice = random.Random(seed)
 
-    async def start(self) -> None:
-        """Start, and wait until it says where it is."""
-        command = (sys.executable, "-m", "jobstore", "serve", "--data", str(self.folder), "--port", str(self.port))
-        with self.log.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=log)
-        assert self.process.stdout is not None
-        async with asyncio.timeout(60):
-            while line := await self.process.stdout.readline():
-                if line.startswith(b"key: "):
-                    self.key = line.split()[1].decode()
-                if line.startswith(b"jobstore is at "):
+    async def work(self, name: str) -> None:
+        """Submit jobs and report on them."""
+        job = 0
+        timeout = aiohttp.ClientTimeout(total=3)
+        async with aiohttp.ClientSession(self._address, headers=self._headers, timeout=timeout) as http:
+            for i in range(10**9):
+                if self.over:
                     return
-        raise AssertionError(f"it did not start: {await self.process.wait()}, {self.log.read_text()[-500:]}")
+                key = f"{name}-{i}"
+                if not job or self._dice.random() < 0.1:
+                    job = await self._ask(http, key, 1, "/jobs", {"kind": key})
+                    continue
+                size = self._dice.choice([1, 1, 1, 5, 40])
+                events: list[Any] = [{"type": "annotated", "note": f"{key}#{k}"} for k in range(size)]
+                await self._ask(http, key, size, f"/jobs/{job}/events", events[0] if size == 1 else events)
 
-    def postmaster(self) -> psutil.Process | None:
-        with contextlib.suppress(FileNotFoundError, ValueError, psutil.NoSuchProcess):
-            return psutil.Process(int((self.folder / "postgres" / "postmaster.pid").read_text().split("\n")[0]))
-        return None
-
-    async def kill(self, what: str) -> None:
-        """Kill, and see to it that there is a server again: the app's own business where only Postgres was killed."""
-        assert self.process is not None
-        postmaster = self.postmaster()
-        backends = [] if postmaster is None else postmaster.children()
-        if what in ("app", "everything"):
-            self.process.kill()
-        if what in ("postgres", "everything") and postmaster is not None:
-            for process in [postmaster, *(backends if what == "everything" else [])]:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-        if what == "backend" and backends:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                random.choice(backends).kill()
-        if what in ("app", "everything"):
-            await self.process.wait()
-            await self.start()
-
-
-class Writer:
-    """A client that asks the same again, under the same key, until it has an answer."""
-
-    names = itertools.count(1)
-
-    def __init__(self, server: Server, client: aiohttp.ClientSession) -> None:
-        self.server = server
-        self.client = client
-        self.job = 0
-        self.acknowledged: list[str] = []  # notes
-        self.submitted: list[str] = []  # users
-
-    async def run(self, over: asyncio.Event) -> None:
-        self.job = await self._submit()
-        while not over.is_set():
-            if random.random() < 0.1:
-                self.job = await self._submit()
-            notes = [f"note {next(self.names)}" for _ in range(random.choice((1, 1, 1, 3)))]
-            said: list[dict[str, Any]] = [{"type": "annotated", "note": note} for note in notes]
-            answer = await self._ask(f"/jobs/{self.job}/events", said if len(said) > 1 else said[0])
-            assert [event["data"]["note"] for event in answer["events"]] == notes
-            self.acknowledged += notes
-
-    async def _submit(self) -> int:
-        user = f"user {next(self.names)}"
-        number: int = (await self._ask("/jobs", {"kind": "crash", "user": user}))["number"]
-        self.submitted.append(user)
-        return number
-
-    async def _ask(self, path: str, body: Any) -> Any:
-        headers = {"Authorization": f"Bearer {self.server.key}", "Idempotency-Key": f"key-{next(self.names)}"}
-        url = f"http://127.0.0.1:{self.server.port}{path}"
+    async def _ask(self, http: aiohttp.ClientSession, key: str, size: int, path: str, body: Any) -> int:
+        first = True
         while True:
-            with contextlib.suppress(aiohttp.ClientError, ConnectionError, TimeoutError):
-                async with self.client.post(url, json=body, headers=headers) as response:
+            try:
+                async with http.post(path, json=body, headers={"Idempotency-Key": key}) as response:
                     answer = await response.json()
-                    if response.status < 300:
-                        return answer
-                    assert response.status == 503, answer
-            await asyncio.sleep(0.05)
+                    if response.status != 503:
+                        break
+            except (aiohttp.ClientError, TimeoutError, json.JSONDecodeError):
+                pass
+            self.retried += first
+            first = False
+            await asyncio.sleep(self._dice.uniform(0.01, 0.1))
+        assert response.status in (200, 202), (response.status, answer)
+        self.replayed += "Idempotency-Replayed" in response.headers
+        self.sizes[key] = size
+        position = int(response.headers["Jobstore-Position"])
+        if path == "/jobs":
+            self.acknowledged[key] = (answer["number"], position, [1])
+        else:
+            versions = [event["version"] for event in answer["events"]]
+            assert [event["data"]["note"] for event in answer["events"]] == [f"{key}#{k}" for k in range(size)]
+            self.acknowledged[key] = (answer["job"]["number"], position, versions)
+        return self.acknowledged[key][0]
 
 
-@pytest.mark.crash
-async def test_what_was_acknowledged_is_there_exactly_once_whatever_is_killed(folder: Path) -> None:
-    server = Server(folder / "data")
-    await server.start()
-    over = asyncio.Event()
-    try:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as client:
-            writers = [Writer(server, client) for _ in range(WRITERS)]
-            tasks = [asyncio.create_task(writer.run(over)) for writer in writers]
-            victims = ["app", "postgres", "backend", "everything"] * (ROUNDS // 4)
-            random.shuffle(victims)
-            for victim in victims:
-                before = sum(len(writer.acknowledged) for writer in writers)
-                async with asyncio.timeout(60):  # until work goes on after the last time
-                    while sum(len(writer.acknowledged) for writer in writers) < before + WRITERS:
-                        await asyncio.sleep(0.01)
-                        assert not any(task.done() for task in tasks), [task for task in tasks if task.done()]
-                await asyncio.sleep(random.uniform(0, 0.3))  # any moment
-                await server.kill(victim)
-            over.set()
-            async with asyncio.timeout(60):
+def strike(kind: str, data: Path, app: int, dice: random.Random) -> None:
+    """Kill, by process id."""
+    server = postmaster(data)
+    assert server is not None
+    match kind:
+        case "the app":
+            os.kill(app, signal.SIGKILL)
+        case "the postmaster":
+            os.kill(server.pid, signal.SIGKILL)
+        case "a backend":
+            backends = [child for child in server.children() if "idle" in (said := " ".join(child.cmdline()))
+                        or "INSERT" in said or "UPDATE" in said or "SELECT" in said]  # fmt: skip
+            os.kill(dice.choice(backends or server.children()).pid, signal.SIGKILL)
+        case _:
+            kill_all(data, app)
+
+
+def revived(data: Path, before: psutil.Process | None) -> bool:
+    """Whether another server runs than before."""
+    return postmaster(data) not in (None, before)
+
+
+async def acknowledged_more(clients: Clients, served: Served, more: int) -> None:
+    """Wait until the clients were told of so many more requests."""
+    least = len(clients.acknowledged) + more
+    async with asyncio.timeout(2 * SECONDS):
+        while len(clients.acknowledged) < least:
+            assert served.process.poll() is None, "it must not end by itself"
+            await asyncio.sleep(0.005)
+
+
+async def test_nothing_acknowledged_is_lost_and_nothing_is_recorded_twice(folder: Path) -> None:
+    dice = random.Random(1)
+    data, port, begin = folder / "data", free_port(), time.monotonic()
+    kinds = [KILLS[i % len(KILLS)] for i in range(ROUNDS)]
+    with serving("--data", data, port=port) as first:
+        key = first.key
+        assert key is not None
+        served, restarted = first, []
+        clients = Clients(first.address, key, seed=2)
+        tasks = [asyncio.create_task(clients.work(f"client{i}")) for i in range(CLIENTS)]
+        try:
+            for kind in kinds:
+                await acknowledged_more(clients, served, dice.randint(20, 300))
+                server = postmaster(data)
+                strike(kind, data, served.process.pid, dice)
+                if kind in ("the app", "everything"):
+                    served.process.wait()
+                    served = await asyncio.to_thread(Served, "--data", data, port=port)
+                    restarted.append(served)
+                    assert served.key is None, "a key is printed on the first start alone"
+                elif kind == "the postmaster":
+                    await until(partial(revived, data, server), SECONDS)
+            await acknowledged_more(clients, served, 300)
+            clients.over = True
+            async with asyncio.timeout(SECONDS):
                 await asyncio.gather(*tasks)
-        assert server.process is not None
-        server.process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(server.process.wait(), 30) == 0
-    finally:
-        if server.process is not None and server.process.returncode is None:
-            server.process.kill()
-            await server.process.wait()
+            await assert_exactly_once(Embedded(data).dsn, clients)
+            server = postmaster(data)
+            assert served.end() == 0
+            assert server is not None
+            psutil.wait_procs([server], timeout=SECONDS)
+            assert postmaster(data) is None, "the last one stops the server"
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            kill_all(data, served.process.pid)
+            for again in restarted:
+                again.process.wait()
+                again.close()
+    print(
+        f"{len(clients.acknowledged)} requests, {clients.retried} retried, {clients.replayed} replayed, "
+        f"{time.monotonic() - begin:.0f} s"
+    )
+    assert clients.retried > ROUNDS, "the kills were felt"
 
-    notes = [note for writer in writers for note in writer.acknowledged]
-    users = [user for writer in writers for user in writer.submitted]
-    assert len(notes) > ROUNDS * WRITERS
-    postgres = Embedded(folder / "data")
-    postgres.open()
-    try:
-        await assert_sound(postgres.dsn)
-        connection = await asyncpg.connect(postgres.dsn)
-        found = await connection.fetch(
-            "SELECT type, data::json ->> 'note' AS note, data::json ->> 'user' AS \"user\" FROM events"
-        )
-        await connection.close()
-    finally:
-        postgres.close()
-    assert sorted(row["note"] for row in found if row["type"] == "annotated") == sorted(notes)
-    assert sorted(row["user"] for row in found if row["type"] == "queued") == sorted(users)
+
+async def assert_exactly_once(dsn: str, clients: Clients) -> None:
+    """What was acknowledged is there, as it was told, once; and nothing else is."""
+    assert await assert_sound(dsn) == sum(clients.sizes.values())
+    rows = await query(
+        dsn,
+        "SELECT trace, min(job) AS job, max(position) AS position, array_agg(version ORDER BY version) AS versions "
+        "FROM events GROUP BY trace",
+    )
+    assert {row["trace"]: (row["job"], row["position"], row["versions"]) for row in rows} == clients.acknowledged
+    notes = await query(dsn, "SELECT count(*), count(DISTINCT data) FROM events WHERE type = 'annotated'")
+    assert notes[0][0] == notes[0][1]
