@@ -239,19 +239,22 @@ async def _write(connection: Connection, draft: Draft) -> bool:
     return bool(status == f"UPDATE {len(heads)}")
 
 
-def _texts(events: list[tuple[Any, ...]]) -> Sequence[str]:
-    """The columns of events, each as one text with its values between unit separators.
+def _texts(events: list[tuple[Any, ...]]) -> list[str]:
+    """The columns of events, each as one text with its values between unit separators; `at` goes with the heads.
 
-    No value has one: payloads are JSON, which escapes it, and the names in `by` and `trace` are checked where they are
-    made. asyncpg encodes an array element by element, which cost more than all the rest of a large batch.
+    asyncpg encodes an array element by element, which cost more than all the rest of a large batch. Raises ValueError
+    for a value that has a unit separator itself. Payloads never do, they are JSON, which escapes it.
     """
     accounts, positions, jobs, versions, types, _, payloads, by, traces, hashes = _columns(events, 10)
-    return (
+    columns = [
         *(_UNIT.join(map(str, numbers)) for numbers in (accounts, positions, jobs, versions)),
         *(_UNIT.join(texts) for texts in (types, payloads, by)),
         _UNIT.join(trace or "" for trace in traces),
         _UNIT.join(hash.hex() for hash in hashes),
-    )
+    ]
+    if events and any(column.count(_UNIT) != len(events) - 1 for column in columns):
+        raise ValueError("a unit separator cannot be part of a name or of an idempotency key")
+    return columns
 
 
 async def _commit(transaction: asyncpg.transaction.Transaction, draft: Draft) -> None:

@@ -57,7 +57,7 @@ async def test_no_text_is_taken_for_anything_but_itself(
 @pytest.mark.parametrize("text", ["", "\x1f", CONTROLS, "x" * 300_000], ids=["empty", "separator", "controls", "long"])
 async def test_a_payload_comes_back_as_the_bytes_it_was(node: Store, store: Store, account: int, text: str) -> None:
     job = await new_job(store, account)
-    data = {"text": text, text[:100]: [text, None, 1.5, 2**63 - 1, -(2**63), 1e-300, True, {}]}
+    data: Any = {"text": text, text[:100]: [text, None, 1.5, 2**63 - 1, -(2**63), 1e-300, True, {}]}
     [done] = await outcomes(node.ledger.put(Append(account, job, (c.Annotate(note=text, data=data),), "acme/tests")))
     assert isinstance(done, Appended)
     [entry] = await store.history.of_job(account, job, after=2)
