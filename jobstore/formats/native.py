@@ -203,6 +203,9 @@ class Submission(Struct, kw_only=True, forbid_unknown_fields=True):
         return Submit(uid=uid, kind=self.kind, args=self.args, total=self.total, user=self.user)
 
 
+MOST: Final = 2000  # events that are recorded as a whole: nobody else's are decided meanwhile
+
+
 def submission(body: Any) -> Submission:
     """The submission that a JSON body is. Raises msgspec.ValidationError, which names the field."""
     return msgspec.convert(body, Submission)
@@ -213,6 +216,8 @@ def reports(body: Any) -> tuple[Report, ...]:
     if isinstance(body, list):
         if not body:
             raise msgspec.ValidationError("an array of events must have at least one")
+        if len(body) > MOST:
+            raise msgspec.ValidationError(f"an array has at most {MOST} events; POST /events takes any number")
         return tuple(_report(item, f"$[{index}]") for index, item in enumerate(body))
     return (_report(body, "$"),)
 

@@ -37,4 +37,10 @@ def application(store: Store) -> web.Application:
     app[health.METRICS] = health.Metrics()
     store.ledger.listen(app[health.METRICS].hear)
     app.add_routes(ROUTES)
+    app.on_response_prepare.append(_sign)
     return app
+
+
+async def _sign(_: web.Request, response: web.StreamResponse) -> None:
+    """Answers do not tell which releases of which libraries make them."""
+    response.headers["Server"] = "jobstore"

@@ -38,6 +38,8 @@ async def bulk(request: web.Request) -> web.StreamResponse:
     check_encoding(request)
     if request.content_type not in _TYPES:
         raise Problem("unsupported-media-type", f"send {NDJSON}, not {request.content_type}")
+    if "Idempotency-Key" in request.headers:
+        raise Problem("bad-request", "a key belongs to a line: give each its own as idempotency_key")
     response = web.StreamResponse(headers={"Content-Type": NDJSON})
     await response.prepare(request)
     window = _Window()

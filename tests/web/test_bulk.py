@@ -137,3 +137,9 @@ async def test_a_body_that_is_packed_is_not_read(client: Client) -> None:
     response = await client.ask("POST", "/events", data=b"this is not gzip", headers=headers)
     assert (response.status, response.content_type) == (415, "application/problem+json")
     assert (await client.report(1, {"type": "started"})).status == 200
+
+
+async def test_a_key_for_the_whole_body_is_refused_not_ignored(client: Client) -> None:
+    headers = {"Content-Type": NDJSON, "Idempotency-Key": "a"}
+    response = await client.ask("POST", "/events", data=b"", headers=headers)
+    assert (response.status, response.content_type) == (400, "application/problem+json")

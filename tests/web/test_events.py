@@ -183,3 +183,12 @@ async def test_positions_and_versions_have_no_gaps_however_many_report_at_once(c
         assert [event["version"] for event in history] == list(range(1, 17))
     rivals = (await (await client.ask("GET", "/events", account="rival")).json())["events"]
     assert [(event["position"], event["job"]) for event in rivals] == [(1, 1)]
+
+
+async def test_an_array_is_bounded_and_the_answer_says_what_is_not(client: Client) -> None:
+    job = await client.submit()
+    assert (await client.report(job, *[{"type": "annotated", "note": str(n)} for n in range(2000)])).status == 200
+    response = await client.report(job, *[{"type": "annotated", "note": "x"}] * 2001)
+    assert response.status == 422
+    assert "POST /events" in (await response.json())["detail"]
+    assert (await client.ask("GET", f"/jobs/{job}")).headers["ETag"] == '"2001"'

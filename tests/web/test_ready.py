@@ -100,3 +100,9 @@ async def test_an_older_client_gets_the_same_and_then_the_end(client: Client) ->
     assert b" 200 OK" in top
     assert b'ETag: "1"' in top
     assert body == now
+
+
+async def test_no_answer_tells_which_libraries_made_it(client: Client) -> None:
+    await client.submit()
+    for path in ("/jobs", "/jobs/1", "/nothing", "/healthz"):
+        assert (await client.ask("GET", path)).headers["Server"] == "jobstore"
