@@ -113,7 +113,7 @@ class _Lane:
                     await flight  # which may send some of the next away, to a lane of their own
                     if draft is None or len(draft.outcomes) != len(self._next) or not writer.expects(draft):
                         draft = writer.prepare(self._next)
-                flight = asyncio.create_task(self._write(self._next, draft))
+                flight = asyncio.create_task(self._fly(self._next, draft))
                 self._next = []
                 for _ in range(_TO_SEND):
                     await asyncio.sleep(0)
@@ -147,8 +147,12 @@ class _Lane:
                 self._queues[account_id] = queue  # at the end of the line
         return batch
 
-    async def _write(self, batch: list[Append], draft: Draft | None, unsure: Draft | None = None) -> None:
+    async def _fly(self, batch: list[Append], draft: Draft | None) -> None:
         """Write a batch to its end: until every request in it is answered or in another lane."""
+        self._set_apart(await self._write(batch, draft, None))
+
+    async def _write(self, batch: list[Append], draft: Draft | None, unsure: Draft | None) -> list[Append]:
+        """Write a batch until every request in it is answered, but for those whose head is held: they are left."""
         ledger = self._ledger
         failure: BaseException | None = None
         pause = 0.02
@@ -165,15 +169,14 @@ class _Lane:
                 if isinstance(error, Unsure):
                     unsure = error.draft
                 elif not is_transient(error):
-                    await self._write_each(batch, error, unsure)
-                    return
+                    return await self._write_each(batch, error, unsure)
                 await asyncio.sleep(pause)
                 pause = min(0.5, pause * 2)
             else:
                 result.draft.answer()
                 ledger._tell(result.draft)
-                self._set_apart(result.left)
-                return
+                return result.left
+        return []
 
     @staticmethod
     def _in_time(batch: list[Append], failure: BaseException | None) -> list[Append]:
@@ -187,13 +190,18 @@ class _Lane:
                 request.answer(Unavailable(f"the log cannot be written: {why}"))
         return [request for request in batch if request.deadline > now]
 
-    async def _write_each(self, batch: list[Append], error: Exception, unsure: Draft | None) -> None:
+    async def _write_each(self, batch: list[Append], error: Exception, unsure: Draft | None) -> list[Append]:
         """Something in the batch cannot be written at all. Alone, everybody meets only the own failure."""
         if len(batch) == 1:
             batch[0].answer(error)
-            return
+            return []
+        left: list[Append] = []
         for request in batch:
-            await self._write([request], None, unsure)
+            if any(request.account_id == other.account_id for other in left):
+                left.append(request)  # what was put first is recorded first
+            else:
+                left += await self._write([request], None, unsure)
+        return left
 
     def _set_apart(self, left: list[Append]) -> None:
         """Move the accounts of `left`, with all that stands in line for them, to lanes of their own, in order."""
