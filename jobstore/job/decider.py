@@ -147,7 +147,7 @@ def decide(state: State, command: Command) -> tuple[Event, ...]:
         raise Refused("the job was removed; its history takes no more")
     if phase not in TAKES[type(command)]:
         raise Refused(_reason(phase, command))
-    if isinstance(event, ProgressReported):
+    if isinstance(event, ProgressReported) and (event.done is not None or event.total is not None):
         progress = state.progress.after(event)
         if progress.done is not None and progress.total is not None and progress.done > progress.total:
             raise Refused(f"done ({progress.done}) is more than the job's total ({progress.total})")
@@ -157,6 +157,14 @@ def decide(state: State, command: Command) -> tuple[Event, ...]:
 def evolve(state: State, event: Event) -> State:
     """The state after `event`. Total: whatever was recorded can be folded."""
     match event:
+        case ProgressReported():  # the commonest by far, so it is looked for first, here and below
+            return State(
+                phase=state.phase,
+                stage=event.stage if event.stage is not None else state.stage,
+                message=event.message if event.message is not None else state.message,
+                progress=state.progress.after(event),
+                said=state.said,
+            )
         case JobQueued():
             return State(phase="queued", progress=Progress(total=event.total))
         case JobStarting() | JobStarted():
@@ -165,14 +173,6 @@ def evolve(state: State, event: Event) -> State:
                 phase=LEADS_TO[type(event)],
                 stage=event.stage if event.stage is not None else state.stage,
                 message=event.message if event.message is not None else state.message,
-            )
-        case ProgressReported():
-            return State(
-                phase=state.phase,
-                stage=event.stage if event.stage is not None else state.stage,
-                message=event.message if event.message is not None else state.message,
-                progress=state.progress.after(event),
-                said=state.said,
             )
         case OutputProduced() | ResultRecorded() | Annotated():
             return msgspec.structs.replace(state, said=_digest(event))
@@ -194,12 +194,6 @@ def is_terminal(state: State) -> bool:
 def _event(command: Command) -> Event:
     """What would be recorded if the command were accepted."""
     match command:
-        case Submit():
-            raise AssertionError("a submission is decided before this")
-        case Prepare():
-            return JobStarting(stage=command.stage, message=command.message)
-        case Start():
-            return JobStarted(stage=command.stage, message=command.message)
         case ReportProgress():
             return ProgressReported(
                 fraction=command.fraction,
@@ -208,6 +202,12 @@ def _event(command: Command) -> Event:
                 stage=command.stage,
                 message=command.message,
             )
+        case Submit():
+            raise AssertionError("a submission is decided before this")
+        case Prepare():
+            return JobStarting(stage=command.stage, message=command.message)
+        case Start():
+            return JobStarted(stage=command.stage, message=command.message)
         case ProduceOutput():
             return OutputProduced(output=command.output, key=command.key)
         case RecordResult():
@@ -233,16 +233,16 @@ def _event(command: Command) -> Event:
 def _already(state: State, event: Event) -> bool:
     """Whether recording `event` would say only what is already so."""
     match event:
+        case ProgressReported():
+            return (
+                state.progress.knows(event)
+                and event.stage in (None, state.stage)
+                and event.message in (None, state.message)
+                and state.phase in _WORKED_ON
+            )
         case JobStarting() | JobStarted():
             return (
                 state.phase == LEADS_TO[type(event)]
-                and event.stage in (None, state.stage)
-                and event.message in (None, state.message)
-            )
-        case ProgressReported():
-            return (
-                state.phase in _WORKED_ON
-                and state.progress.after(event) == state.progress
                 and event.stage in (None, state.stage)
                 and event.message in (None, state.message)
             )

@@ -5,7 +5,7 @@ in its job, when, and said by whom. Names under which events are stored stand in
 """
 
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -135,7 +135,7 @@ Event = (
 )
 
 
-class Recorded(NamedTuple):
+class Recorded(Struct, frozen=True):
     """An event in its place. `position` counts in the account's log, `version` in the job; both from 1, without gaps.
 
     `at` is UTC and never runs backwards within an account. `by` names the key that said it, `trace` the request's

@@ -19,6 +19,12 @@ class Progress(Struct, frozen=True, omit_defaults=True):
             return Progress(event.fraction, event.done, total)
         return Progress(self.fraction, self.done, total)
 
+    def knows(self, event: ProgressReported) -> bool:
+        """Whether `event` says nothing new: that `after` would change nothing."""
+        silent = event.fraction is None and event.done is None
+        same = silent or (event.fraction == self.fraction and event.done == self.done)
+        return same and (event.total is None or event.total == self.total)
+
     def finished(self) -> "Progress":
         """All of it done."""
         return Progress(1.0, self.total, self.total)

@@ -12,12 +12,13 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec import Struct
 
 from jobstore.job import codec
 from jobstore.job.commands import Command
 from jobstore.job.decider import INITIAL, Refused, State, decide, evolve
 from jobstore.job.events import JobQueued, Recorded
-from jobstore.store.chain import link
+from jobstore.store.chain import link, microseconds
 
 
 class NoSuchJob(Exception):
@@ -40,7 +41,7 @@ class KeyReused(Exception):
     """The idempotency key was used before, for another request."""
 
 
-class Appended(NamedTuple):
+class Appended(Struct, frozen=True):
     """What an append did. `events` is empty when all was already so, or when the request was `repeated`: then
     `first_version` to `version` are the events that the first request added, if any."""
 
@@ -91,7 +92,7 @@ class Head:
     at: datetime
 
 
-class Known(NamedTuple):
+class Known(Struct, frozen=True):
     """Where a job stands, and the version that its row in `jobs` is of."""
 
     version: int
@@ -113,8 +114,10 @@ class Remembered(NamedTuple):
 ROW_AFTER: Final = 64  # events; a job's row may be this far behind, which is what loading its state folds at most
 
 Job = tuple[int, int]  # account_id, number
+Jobs = Mapping[int, Mapping[int, Known]]  # by account_id, then by number
 Key = tuple[int, str]  # account_id, idempotency key
 
+_NOTHING: Final = Known(0, 0, INITIAL, 0)
 _encode_state = msgspec.json.Encoder().encode
 
 
@@ -124,7 +127,7 @@ class Draft:
     def __init__(
         self,
         heads: dict[int, Head],
-        jobs: Mapping[Job, Known],
+        jobs: Jobs,
         remembered: Mapping[Key, Remembered],
         now: datetime,
     ) -> None:
@@ -133,12 +136,13 @@ class Draft:
         self.now = now
         self.outcomes: list[tuple[Append, Appended | Exception]] = []
         self.events: list[tuple[Any, ...]] = []
-        self.states: dict[Job, Known] = {}
+        self.states: dict[int, dict[int, Known]] = {account_id: {} for account_id in heads}
         self.created: dict[Job, JobQueued] = {}
         self.due: set[Job] = set()
         self.keys: dict[Key, Remembered] = {}
-        self.jobs = jobs
+        self._jobs = jobs
         self._remembered = remembered
+        self._at, self._microseconds = now, microseconds(now)  # the moment converted last, mostly that of all
 
     def add(self, requests: Iterable[Append]) -> None:
         """Decide `requests` in order."""
@@ -162,19 +166,21 @@ class Draft:
     def moved(self) -> list[tuple[Any, ...]]:
         """The rows of jobs that existed before and are due for writing."""
         return [
-            (*job, version, state.phase, state.removed, _encode_state(state).decode())
-            for job in self.due - self.created.keys()
-            for version, _, state, _ in (self.states[job],)
+            (account_id, number, known.version, state.phase, state.removed, _encode_state(state).decode())
+            for account_id, number in self.due - self.created.keys()
+            for known in (self.states[account_id][number],)
+            for state in (known.state,)
         ]
 
     def fresh(self) -> list[tuple[Any, ...]]:
         """The rows of jobs that this batch makes."""
-        rows = []
-        for job, queued in self.created.items():
-            version, _, state, _ = self.states[job]
-            state_text = _encode_state(state).decode()
-            rows.append((*job, queued.uid, queued.kind, queued.user, state.phase, state.removed, version, state_text))
-        return rows
+        return [
+            (account_id, number, queued.uid, queued.kind, queued.user,
+             state.phase, state.removed, known.version, _encode_state(state).decode())
+            for (account_id, number), queued in self.created.items()
+            for known in (self.states[account_id][number],)
+            for state in (known.state,)
+        ]  # fmt: skip
 
     def _settle(self, request: Append) -> Appended:
         account_id = request.account_id
@@ -185,19 +191,16 @@ class Draft:
                 return _repeat(before, request.digest)
         head = self.heads[account_id]
         number = head.jobs + 1 if request.job is None else request.job
-        job = (account_id, number)
-        known = self.states.get(job)
+        states = self.states[account_id]
+        known = states.get(number) or self._jobs[account_id].get(number)
         if known is None:
-            known = self.jobs.get(job)
-            if known is None:
-                if request.job is not None:
-                    raise NoSuchJob
-                known = Known(0, 0, INITIAL, 0)
-        version, position, state, row = known
+            if request.job is not None:
+                raise NoSuchJob
+            known = _NOTHING
+        version, position, state = known.version, known.position, known.state
         if request.expected is not None and request.expected != version:
             raise Conflict(version)
 
-        was = state
         added = []
         for command in request.commands:
             for event in decide(state, command):
@@ -210,12 +213,14 @@ class Draft:
             rows: list[tuple[Any, ...]] = []
             position, hash = head.position, head.hash
             at = max(self.now, head.at)
+            if at is not self._at:
+                self._at, self._microseconds = at, microseconds(at)
             by, trace = request.by, request.key
             for event in added:
                 position += 1
                 version += 1
                 type, data = codec.name(event), codec.encode(event)
-                hash = link(hash, position, number, version, type, at, by, trace, data)
+                hash = link(hash, position, number, version, type, self._microseconds, by, trace, data)
                 rows.append((account_id, position, number, version, type, at, data, by, trace, hash))
                 recorded.append(Recorded(position, number, version, at, by, event, trace))
             # Nothing is staged before this line, and nothing fails after it.
@@ -225,10 +230,13 @@ class Draft:
                 head.jobs = number
                 queued = added[0]
                 assert isinstance(queued, JobQueued), "a new job begins with its submission"
-                self.created[job] = queued
+                self.created[account_id, number] = queued
+            row, was = known.row, known.state
             if state.phase != was.phase or state.removed != was.removed or version - row >= ROW_AFTER:
-                self.due.add(job)
-            self.states[job] = Known(version, position, state, version if job in self.due else row)
+                self.due.add((account_id, number))
+            if self.due and (account_id, number) in self.due:
+                row = version
+            states[number] = Known(version, position, state, row)
         elif request.job is None:
             raise Refused("a new job begins with its submission")
         if request.key is not None:

@@ -17,6 +17,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
+def microseconds(at: datetime) -> int:
+    """`at` as it stands in the header."""
+    return (at - _EPOCH) // _MICROSECOND
+
+
 def genesis(account: str) -> bytes:
     """The hash before the first event of the account with this name."""
     return sha256(b"jobstore log v1\n" + account.encode()).digest()
@@ -28,14 +33,14 @@ def link(
     job: int,
     version: int,
     type: str,
-    at: datetime,
+    at: int,
     by: str,
     trace: str | None,
     data: str,
 ) -> bytes:
     """The hash of one event; `before` is the hash of the event at the position before it."""
     header = (
-        f"jobstore event v1\n{position}\n{job}\n{version}\n{type}\n{(at - _EPOCH) // _MICROSECOND}\n{quote(by)}\n"
+        f"jobstore event v1\n{position}\n{job}\n{version}\n{type}\n{at}\n{quote(by)}\n"
         f"{'null' if trace is None else quote(trace)}\n{sha256(data.encode()).hexdigest()}\n"
     )
     return sha256(before + header.encode()).digest()

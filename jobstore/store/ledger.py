@@ -48,17 +48,12 @@ class Ledger:
         """Call `listener` with every draft that this process has committed, after the callers were answered."""
         self._listeners.append(listener)
 
-    async def append(self, request: Append) -> Appended:
-        """Record what `request` says, durably.
+    def append(self, request: Append) -> asyncio.Future[Appended]:
+        """Record what `request` says, durably. What is asked for first, for an account, is recorded first.
 
-        Raises Refused, NoSuchJob, Conflict or KeyReused: nothing was recorded. Raises Unavailable: it is not known
-        whether it was recorded; asking again with the same idempotency key is safe.
+        The future raises Refused, NoSuchJob, Conflict or KeyReused: nothing was recorded. Or Unavailable: it is not
+        known whether it was recorded; asking again with the same idempotency key is safe.
         """
-        return await self.put(request)
-
-    def put(self, request: Append) -> asyncio.Future[Appended]:
-        """Like `append`, for a caller who has more to ask before hearing the answer. What is put first, for an account,
-        is recorded first."""
         loop = asyncio.get_running_loop()
         request.future = loop.create_future()
         request.deadline = loop.time() + self._patience
@@ -82,7 +77,8 @@ class _Lane:
     """Requests in line, and the one task that writes them while there are any. Each account gets an equal share of a
     batch, so that one with a thousand requests does not keep another's single one waiting.
 
-    While one batch is being written the next one is decided, on what the first one is expected to leave.
+    While one batch is being written the next one is decided, on what the first one is expected to leave. It is sent
+    before the callers of the first one are answered, so that Postgres works while they run and ask for more.
     """
 
     def __init__(self, ledger: Ledger, *, alone: bool) -> None:
@@ -91,6 +87,7 @@ class _Lane:
         self._alone = alone
         self._queues: dict[int, deque[Append]] = {}
         self._next: list[Append] = []
+        self._committed: list[Draft] = []  # to be answered
 
     def put(self, request: Append) -> None:
         queue = self._queues.get(request.account_id)
@@ -117,10 +114,14 @@ class _Lane:
                 self._next = []
                 for _ in range(_TO_SEND):
                     await asyncio.sleep(0)
+                if self._answer():
+                    await asyncio.sleep(0)  # callers run, and ask for more
                 if not self._queues:
                     await flight
                     flight = None
+                    self._answer()
         except BaseException as error:
+            self._answer()
             # Nobody is left waiting, whatever happens here.
             for request in (*self._next, *(request for queue in self._queues.values() for request in queue)):
                 request.answer(Unavailable(f"the log cannot be written: {describe(error)}"))
@@ -173,10 +174,17 @@ class _Lane:
                 await asyncio.sleep(pause)
                 pause = min(0.5, pause * 2)
             else:
-                result.draft.answer()
-                ledger._tell(result.draft)
+                self._committed.append(result.draft)
                 return result.left
         return []
+
+    def _answer(self) -> bool:
+        """Answer the callers of what was committed since the last call, if anything was."""
+        committed, self._committed = self._committed, []
+        for draft in committed:
+            draft.answer()
+            self._ledger._tell(draft)
+        return bool(committed)
 
     @staticmethod
     def _in_time(batch: list[Append], failure: BaseException | None) -> list[Append]:
@@ -201,6 +209,7 @@ class _Lane:
                 left.append(request)  # what was put first is recorded first
             else:
                 left += await self._write([request], None, unsure)
+                self._answer()
         return left
 
     def _set_apart(self, left: list[Append]) -> None:

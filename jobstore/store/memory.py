@@ -5,9 +5,13 @@ here: that is a fingerprint of the whole history before it. What turns out wrong
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Final
 
-from jobstore.store.batch import Draft, Head, Job, Known
+from jobstore.store.batch import Draft, Head, Jobs, Known
+
+_NONE: Final[Mapping[int, Known]] = {}
 
 
 class Memory:
@@ -24,9 +28,9 @@ class Memory:
         head = self._heads.get(account_id)
         return None if head is None else replace(head)
 
-    def get(self, job: Job) -> Known | None:
-        states = self._states.get(job[0])
-        return None if states is None else states.get(job[1])
+    def jobs(self, account_id: int) -> Mapping[int, Known]:
+        """The account's jobs by number, for now: what is learned or forgotten later changes it."""
+        return self._states.get(account_id, _NONE)
 
     def confirm(self, account_id: int, head: Head) -> None:
         """The account's log ends at `head`: forget what does not belong to it."""
@@ -40,11 +44,15 @@ class Memory:
         for account_id, head in draft.heads.items():
             self._heads[account_id] = replace(head)
             self._heads.move_to_end(account_id)
-        for jobs in (draft.jobs, draft.states):
-            for (account_id, number), known in jobs.items():
-                states = self._states.setdefault(account_id, {})
-                self._count += number not in states
-                states[number] = known
+        self.keep(draft.states)
+
+    def keep(self, jobs: Jobs) -> None:
+        """Remember where `jobs` stand, of accounts whose heads are remembered."""
+        for account_id, known in jobs.items():
+            states = self._states.setdefault(account_id, {})
+            self._count -= len(states)
+            states.update(known)
+            self._count += len(states)
         while self._count > self._size and len(self._heads) > 1:
             self._forget(next(iter(self._heads)))
         if self._count > self._size:

@@ -26,9 +26,11 @@ class Watch:
 
     def hear(self, draft: Draft) -> None:
         """This process has committed `draft`."""
-        for job in draft.states:
-            for event in self._waiting.get(job, ()):
-                event.set()
+        if self._waiting:
+            for account_id, jobs in draft.states.items():
+                for number in jobs:
+                    for event in self._waiting.get((account_id, number), ()):
+                        event.set()
 
     async def past(self, account_id: int, number: int, version: int, seconds: float) -> Where | None:
         """Where the job stands when it is past `version`, or after `seconds`; None when there is no such job."""

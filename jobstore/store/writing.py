@@ -4,7 +4,7 @@ Both ways the head row of every account in the batch is locked until commit, and
 made on the head's hash. Heads are locked in the order of their ids or not waited for, so no two batches deadlock.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -13,7 +13,7 @@ import msgspec
 
 from jobstore.job import codec
 from jobstore.job.decider import State, evolve
-from jobstore.store.batch import Append, Draft, Head, Job, Key, Known, NoSuchAccount, Remembered
+from jobstore.store.batch import Append, Draft, Head, Job, Jobs, Key, Known, NoSuchAccount, Remembered
 from jobstore.store.memory import Memory
 from jobstore.store.postgres import Connection, Postgres, is_transient
 
@@ -107,7 +107,7 @@ class Writer:
     def prepare(self, batch: Sequence[Append]) -> Draft | None:
         """A draft from memory alone, if that has all it takes. Whether memory was right is found out by the write."""
         heads: dict[int, Head] = {}
-        jobs: dict[Job, Known] = {}
+        jobs: dict[int, Mapping[int, Known]] = {}
         for request in batch:
             account_id = request.account_id
             if account_id not in heads:
@@ -115,12 +115,9 @@ class Writer:
                 if head is None:
                     return None
                 heads[account_id] = head
-            if request.job is not None:
-                job = (account_id, request.job)
-                known = self._memory.get(job)
-                if known is None:
-                    return None
-                jobs[job] = known
+                jobs[account_id] = self._memory.jobs(account_id)
+            if request.job is not None and request.job not in jobs[account_id]:
+                return None
         draft = Draft(heads, jobs, {}, self._clock())
         draft.add(batch)
         # That a key was used before shows in the write. A refusal writes nothing, so there it must be asked for.
@@ -186,26 +183,25 @@ class Writer:
         rows = await connection.fetch(_LOCK if wait else _LOCK_WHAT_IS_FREE, accounts)
         return {row[0]: Head(*row[1:]) for row in rows}
 
-    async def _load(self, connection: Connection, requests: Sequence[Append]) -> dict[Job, Known]:
+    async def _load(self, connection: Connection, requests: Sequence[Append]) -> Jobs:
         """The jobs of `requests`, as far as they exist: from memory, which may forget them while the rest is read."""
-        jobs: dict[Job, Known] = {}
+        jobs: dict[int, dict[int, Known]] = {request.account_id: {} for request in requests}
         missing: set[Job] = set()
         for request in requests:
             if request.job is not None:
-                job = (request.account_id, request.job)
-                known = self._memory.get(job)
+                known = self._memory.jobs(request.account_id).get(request.job)
                 if known is None:
-                    missing.add(job)
+                    missing.add((request.account_id, request.job))
                 else:
-                    jobs[job] = known
+                    jobs[request.account_id][request.job] = known
         if missing:
             rows = await connection.fetch(_LOAD, *zip(*missing, strict=True))
             for account_id, number, row, memo, version, position, type, data in rows:
-                job = (account_id, number)
-                known = jobs.get(job)
+                known = jobs[account_id].get(number)
                 # The first of a job's rows is the event that its memo ends with; each further one is to be folded.
                 state = _decode_state(memo) if known is None else evolve(known.state, codec.decode(type, data))
-                jobs[job] = Known(version, position, state, row)
+                jobs[account_id][number] = Known(version, position, state, row)
+            self._memory.keep(jobs)
         return jobs
 
     def expects(self, draft: Draft) -> bool:

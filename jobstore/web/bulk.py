@@ -114,7 +114,7 @@ async def _read(request: web.Request, who: Principal, window: _Window) -> None:
                 await window.put(Problem("too-large", f"a line has at most {MOST} bytes"), 0)
                 continue
             try:
-                answer: Any = request.app[STORE].ledger.put(await _append(request, who, line))
+                answer: Any = request.app[STORE].ledger.append(await _append(request, who, line))
             except Exception as error:
                 answer = error
             await window.put(answer, len(line))

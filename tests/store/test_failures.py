@@ -57,7 +57,7 @@ async def test_a_commit_whose_answer_was_lost_is_recorded_once_and_told_as_recor
     node: tuple[Store, bytes], relay: tuple[Relay, str], account: int, job: int, dsn: str
 ) -> None:
     relay[0].lose = node[1]
-    done = await outcomes(*[node[0].ledger.put(note(account, job, i)) for i in range(5)])
+    done = await outcomes(*[node[0].ledger.append(note(account, job, i)) for i in range(5)])
     assert relay[0].cuts == 1, "this test shows nothing"
     assert [type(outcome) for outcome in done] == [Appended] * 5
     assert [text for text in await notes(dsn, account, job) if text != "known"] == list("01234")
@@ -68,7 +68,7 @@ async def test_a_commit_that_never_arrived_is_written_again(
     node: tuple[Store, bytes], relay: tuple[Relay, str], account: int, job: int, dsn: str
 ) -> None:
     relay[0].drop = b"lost on the way" if node[1] == COMMITTED["in memory"] else b"COMMIT;"
-    done = await outcomes(*[node[0].ledger.put(note(account, job, ("lost on the way", i))) for i in range(5)])
+    done = await outcomes(*[node[0].ledger.append(note(account, job, ("lost on the way", i))) for i in range(5)])
     assert relay[0].cuts == 1, "this test shows nothing"
     assert [type(outcome) for outcome in done] == [Appended] * 5
     assert len([text for text in await notes(dsn, account, job) if text != "known"]) == 5
@@ -83,7 +83,7 @@ async def test_another_node_may_append_before_it_is_known_what_became_of_a_commi
         relay[0].lose = node[1]
     else:
         relay[0].drop = b"mine" if node[1] == COMMITTED["in memory"] else b"COMMIT;"
-    futures = [node[0].ledger.put(note(account, job, ("mine", i))) for i in range(3)]
+    futures = [node[0].ledger.append(note(account, job, ("mine", i))) for i in range(3)]
     relay[0].open.clear()
     await until(lambda: relay[0].cuts)
     for i in range(3):
@@ -115,7 +115,7 @@ async def test_what_was_committed_is_not_written_again_when_the_next_attempt_mee
     monkeypatch.setattr(PoolConnectionProxy, "fetch", fail_once)
     relay[0].lose = node[1]
     heard = drafts(node[0])
-    await outcomes(*[node[0].ledger.put(note(account, job, i)) for i in range(3)])
+    await outcomes(*[node[0].ledger.append(note(account, job, i)) for i in range(3)])
     assert not failures, "this test shows nothing"
     assert [len(draft.events) for draft in heard] == [3], "listeners hear of it once"
     assert [text for text in await notes(dsn, account, job) if text != "known"] == list("012")
@@ -128,7 +128,7 @@ async def test_a_database_that_is_read_only_for_a_moment_is_waited_for(
     name = (await query(dsn, "SELECT current_database()"))[0][0]
     await query(dsn, f"ALTER DATABASE {name} SET default_transaction_read_only = on")  # as a standby is, in a failover
     await query(dsn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'jobstore'")
-    futures = [store.ledger.put(note(account, job, i)) for i in range(3)]
+    futures = [store.ledger.append(note(account, job, i)) for i in range(3)]
     await asyncio.wait(futures, timeout=0.3)
     await _admin(dsn, f"ALTER DATABASE {name} RESET default_transaction_read_only")
     await query(dsn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'jobstore'")
@@ -159,7 +159,7 @@ async def test_a_backend_that_is_ended_while_it_waits_for_the_head_is_replaced(
     store: Store, account: int, job: int, dsn: str
 ) -> None:
     async with holding_heads(dsn, account) as let_go:
-        futures = [store.ledger.put(note(account, job, i)) for i in range(3)]
+        futures = [store.ledger.append(note(account, job, i)) for i in range(3)]
         for _ in range(3):
             [pid] = await until_locked(dsn)
             await query(dsn, "SELECT pg_terminate_backend($1)", pid)
@@ -193,7 +193,7 @@ async def test_a_passing_failure_is_tried_again(
     )
     async with Store(dsn) as fresh:
         node = store if known == "in memory" else fresh
-        futures = [node.ledger.put(note(account, job, i)) for i in range(3)]
+        futures = [node.ledger.append(note(account, job, i)) for i in range(3)]
         assert [type(outcome) for outcome in await outcomes(*futures)] == [Appended] * 3
     assert await notes(dsn, account, job) == list("012")
     await assert_sound(dsn)

@@ -53,7 +53,7 @@ async def live(store: Store, account: int, said: list[c.Command], dice: random.R
     for command in rest:
         if dice.random() < 0.3:
             await store.ledger.append(submit(account))
-        done = (await outcomes(store.ledger.put(say(account, made.job, command))))[0]
+        done = (await outcomes(store.ledger.append(say(account, made.job, command))))[0]
         assert isinstance(done, Appended | Refused)
         recorded += done.events if isinstance(done, Appended) else []
     return recorded

@@ -34,11 +34,11 @@ async def other(store: Store) -> int:
 
 async def test_a_held_head_does_not_delay_other_accounts(store: Store, account: int, other: int, dsn: str) -> None:
     async with holding_heads(dsn, account) as let_go:
-        held = store.ledger.put(submit(account))
-        both = [store.ledger.put(submit(other)) for _ in range(3)]
+        held = store.ledger.append(submit(account))
+        both = [store.ledger.append(submit(other)) for _ in range(3)]
         assert len(await outcomes(*both)) == 3
         await until_locked(dsn)
-        await asyncio.wait_for(store.ledger.put(submit(other)), SECONDS)
+        await asyncio.wait_for(store.ledger.append(submit(other)), SECONDS)
         assert not held.done()
         await let_go()
         assert (await asyncio.wait_for(held, SECONDS)).position == 1
@@ -49,7 +49,7 @@ async def test_more_held_heads_than_connections_do_not_delay_other_accounts(dsn:
     accounts = [await store.accounts.create(f"held-{i}") for i in range(5)]
     job = await new_job(store, other)
     async with Store(dsn, connections=4, patience=5) as node, holding_heads(dsn, *accounts) as let_go:
-        held = [node.ledger.put(submit(account)) for account in accounts]
+        held = [node.ledger.append(submit(account)) for account in accounts]
         await until_locked(dsn)
         async with asyncio.timeout(2):
             for i in range(20):
@@ -68,11 +68,11 @@ async def test_an_account_held_for_a_moment_does_not_wait_for_those_that_are_hel
 ) -> None:
     accounts = [await store.accounts.create(f"held-{i}") for i in range(5)]
     async with Store(dsn, connections=4, patience=5) as node, holding_heads(dsn, *accounts):
-        held = [node.ledger.put(submit(account)) for account in accounts]
+        held = [node.ledger.append(submit(account)) for account in accounts]
         await until_locked(dsn)
         async with holding_heads(dsn, other):
-            short = node.ledger.put(submit(other))
-            await outcomes(node.ledger.put(submit(await store.accounts.create("free"))))
+            short = node.ledger.append(submit(other))
+            await outcomes(node.ledger.append(submit(await store.accounts.create("free"))))
         await asyncio.wait([short], timeout=2)
         assert short.done()
         assert not any(future.done() for future in held)
@@ -90,15 +90,15 @@ async def test_order_is_kept_when_an_account_moves_to_a_lane_of_its_own(
     ):
         # One write that takes its time, because the other account's row is held; requests of the held account that are
         # in that write, taken for the next one meanwhile, in line behind that, and come when the lane is there.
-        futures = [store.ledger.put(note(account, job, 0)), store.ledger.put(say(other, slow, c.Start()))]
+        futures = [store.ledger.append(note(account, job, 0)), store.ledger.append(say(other, slow, c.Start()))]
         for i in range(1, 20):
-            futures.append(store.ledger.put(note(account, job, i)))
+            futures.append(store.ledger.append(note(account, job, i)))
             await asyncio.sleep(0)
         await until_locked(dsn)
-        futures += [store.ledger.put(note(account, job, i)) for i in range(20, 30)]
+        futures += [store.ledger.append(note(account, job, i)) for i in range(20, 30)]
         await let_go_of_slow()
         await until_locked(dsn)
-        futures += [store.ledger.put(note(account, job, i)) for i in range(30, 40)]
+        futures += [store.ledger.append(note(account, job, i)) for i in range(30, 40)]
         await let_go_of_head()
         assert all(isinstance(outcome, Appended) for outcome in await outcomes(*futures))
     assert await notes(dsn, account, job) == [str(i) for i in range(40)]
@@ -112,12 +112,12 @@ async def test_order_is_kept_when_the_lane_ends_and_the_account_comes_back(
     futures = []
     for round in range(5):
         async with holding_heads(dsn, account) as let_go:
-            futures += [store.ledger.put(note(account, job, 100 * round + i)) for i in range(20)]
+            futures += [store.ledger.append(note(account, job, 100 * round + i)) for i in range(20)]
             await until_locked(dsn)
             await let_go()
             for i in range(20, 100):
-                futures.append(store.ledger.put(note(account, job, 100 * round + i)))
-                futures.append(store.ledger.put(submit(other)))
+                futures.append(store.ledger.append(note(account, job, 100 * round + i)))
+                futures.append(store.ledger.append(submit(other)))
                 await asyncio.sleep(0)
     assert all(isinstance(outcome, Appended) for outcome in await outcomes(*futures))
     assert await notes(dsn, account, job) == [str(i) for i in range(500)]
@@ -132,13 +132,13 @@ async def test_order_is_kept_beside_a_request_that_cannot_be_written(
     poison.by = "NUL: \0"
     async with Store(dsn) as node:
         async with holding_heads(dsn, account) as let_go:
-            futures = [node.ledger.put(note(account, job, 0)), node.ledger.put(poison)]
-            futures += [node.ledger.put(note(account, job, i)) for i in (1, 2)]
+            futures = [node.ledger.append(note(account, job, 0)), node.ledger.append(poison)]
+            futures += [node.ledger.append(note(account, job, i)) for i in (1, 2)]
             for i in range(3, 20):
-                futures.append(node.ledger.put(note(account, job, i)))
+                futures.append(node.ledger.append(note(account, job, i)))
                 await asyncio.sleep(0)
             await until_locked(dsn)
-            futures += [node.ledger.put(note(account, job, i)) for i in range(20, 30)]
+            futures += [node.ledger.append(note(account, job, i)) for i in range(20, 30)]
             await let_go()
         assert len([outcome for outcome in await outcomes(*futures) if isinstance(outcome, Appended)]) == 30
     assert await notes(dsn, account, job) == [str(i) for i in range(30)]
@@ -151,7 +151,7 @@ async def test_a_head_held_for_too_long_makes_the_log_unavailable_within_patienc
     async with Store(dsn, patience=0.5) as node, holding_heads(dsn, account):
         loop = asyncio.get_running_loop()
         begin = loop.time()
-        futures = [node.ledger.put(submit(account)) for _ in range(4 * BATCH)]
+        futures = [node.ledger.append(submit(account)) for _ in range(4 * BATCH)]
         done = await outcomes(*futures)
         assert {type(outcome) for outcome in done} == {Unavailable}
         assert loop.time() - begin < 3 * 0.5, "patience is for a request, not for each batch before it"
@@ -161,7 +161,7 @@ async def test_a_head_held_for_too_long_makes_the_log_unavailable_within_patienc
 async def test_what_was_given_up_is_not_recorded_later(dsn: str, store: Store, account: int) -> None:
     async with Store(dsn, patience=0.5) as node:
         async with holding_heads(dsn, account):
-            done = await outcomes(*[node.ledger.put(submit(account)) for _ in range(3)])
+            done = await outcomes(*[node.ledger.append(submit(account)) for _ in range(3)])
             assert {type(outcome) for outcome in done} == {Unavailable}
         assert (await node.ledger.append(submit(account))).job == 1
     assert await assert_sound(dsn) == 1
@@ -184,12 +184,12 @@ async def test_memory_running_out_meanwhile_does_not_fail_who_waits_in_a_lane(
     monkeypatch.setattr(PoolConnectionProxy, "fetch", slow)
     async with Store(dsn) as node:
         async with holding_heads(dsn, account) as let_go:
-            held = node.ledger.put(note(account, job, "held", key="k", digest=bytes(32)))
+            held = node.ledger.append(note(account, job, "held", key="k", digest=bytes(32)))
             await until_locked(dsn)
             await let_go()
         await asyncio.wait_for(asked.wait(), SECONDS)
-        await outcomes(*[node.ledger.put(submit(other)) for _ in range(9)])
+        await outcomes(*[node.ledger.append(submit(other)) for _ in range(9)])
         go.set()
-        done = await outcomes(held) + await outcomes(node.ledger.put(submit(account)))
+        done = await outcomes(held) + await outcomes(node.ledger.append(submit(account)))
     assert [type(outcome) for outcome in done] == [Appended, Appended]
     await assert_sound(dsn)

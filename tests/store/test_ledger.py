@@ -56,7 +56,7 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_requests_that_arrive_together_share_transactions(store: Store, account: int, dsn: str) -> None:
     heard = drafts(store)
-    done = await outcomes(*[store.ledger.put(submit(account)) for _ in range(200)])
+    done = await outcomes(*[store.ledger.append(submit(account)) for _ in range(200)])
     assert [outcome.job for outcome in done if isinstance(outcome, Appended)] == list(range(1, 201))
     assert len(heard) <= 4
     assert sum(len(draft.outcomes) for draft in heard) == 200
@@ -83,7 +83,7 @@ async def test_each_request_meets_only_its_own_failure(
     job, queued = await new_job(store, account), (await store.ledger.append(submit(account))).job
     done = await outcomes(
         *map(
-            node.ledger.put,
+            node.ledger.append,
             [
                 note(account, job, "first"),
                 say(account, queued, c.ReportProgress(fraction=0.5)),
@@ -113,8 +113,8 @@ async def test_a_request_that_cannot_be_encoded_leaves_nothing_behind(
 ) -> None:
     job = await new_job(store, account)
     done = await outcomes(
-        node.ledger.put(say(account, job, c.Annotate(note="half"), c.ReportProgress(message="unspeakable"))),
-        node.ledger.put(note(account, job, "neighbour")),
+        node.ledger.append(say(account, job, c.Annotate(note="half"), c.ReportProgress(message="unspeakable"))),
+        node.ledger.append(note(account, job, "neighbour")),
     )
     assert [type(outcome) for outcome in done] == [ValueError, Appended]
     assert await assert_sound(dsn) == 3
@@ -127,9 +127,9 @@ async def test_what_is_poisoned_is_refused_alone_beside_a_request_of_very_many_e
 ) -> None:
     job = await new_job(store, account)
     done = await outcomes(
-        node.ledger.put(say(account, job, *[c.Annotate(note=f"many {i}") for i in range(1500)])),
-        node.ledger.put(note(account, job, "poison")),
-        node.ledger.put(note(account, job, "after")),
+        node.ledger.append(say(account, job, *[c.Annotate(note=f"many {i}") for i in range(1500)])),
+        node.ledger.append(note(account, job, "poison")),
+        node.ledger.append(note(account, job, "after")),
     )
     assert [type(outcome) for outcome in done] == [Appended, asyncpg.CharacterNotInRepertoireError, Appended]
     assert await assert_sound(dsn) == 2 + 1500 + 1
@@ -158,7 +158,7 @@ async def test_what_is_put_first_is_recorded_first(store: Store, account: int, d
     job = await new_job(store, account)
     futures = []
     for i in range(3 * BATCH):
-        futures.append(store.ledger.put(note(account, job, i)))
+        futures.append(store.ledger.append(note(account, job, i)))
         if i % 37 == 0:
             await asyncio.sleep(0)
     assert not [outcome for outcome in await outcomes(*futures) if isinstance(outcome, BaseException)]
@@ -169,8 +169,8 @@ async def test_what_is_put_first_is_recorded_first(store: Store, account: int, d
 async def test_an_account_with_thousands_in_line_does_not_keep_another_waiting(store: Store, account: int) -> None:
     job = await new_job(store, account)
     other = await store.accounts.create("other")
-    many = [store.ledger.put(note(account, job, i)) for i in range(8 * BATCH)]
-    await asyncio.wait_for(store.ledger.put(submit(other)), SECONDS)
+    many = [store.ledger.append(note(account, job, i)) for i in range(8 * BATCH)]
+    await asyncio.wait_for(store.ledger.append(submit(other)), SECONDS)
     assert sum(future.done() for future in many) <= 2 * BATCH
     await asyncio.gather(*many)
 
@@ -193,7 +193,7 @@ async def test_an_account_that_does_not_exist_is_answered_and_harms_nobody(
     node = Store(dsn, patience=1)
     await node.open()
     try:
-        lost, fine = node.ledger.put(submit(account + 1)), node.ledger.put(submit(account))
+        lost, fine = node.ledger.append(submit(account + 1)), node.ledger.append(submit(account))
         assert (await asyncio.wait_for(fine, SECONDS)).job == 1
         await asyncio.wait([lost], timeout=3)
         assert lost.done(), "nobody waits for ever"
@@ -205,5 +205,5 @@ async def test_an_account_that_does_not_exist_is_answered_and_harms_nobody(
 
 async def test_closing_answers_what_was_asked(dsn: str, store: Store, account: int) -> None:
     async with Store(dsn) as node:
-        futures: list[asyncio.Future[Appended]] = [node.ledger.put(submit(account)) for _ in range(2 * BATCH)]
+        futures: list[asyncio.Future[Appended]] = [node.ledger.append(submit(account)) for _ in range(2 * BATCH)]
     assert all(future.done() and future.exception() is None for future in futures)

@@ -45,7 +45,7 @@ async def test_nodes_that_append_at_once_leave_a_sound_log(dsn: str, store: Stor
         futures = []
         for i in range(600):
             a = dice.choice([account, other])
-            futures.append(dice.choice([store, second, third]).ledger.put(anything(dice, a, jobs[a], i)))
+            futures.append(dice.choice([store, second, third]).ledger.append(anything(dice, a, jobs[a], i)))
             if dice.random() < 0.1:
                 await asyncio.wait([dice.choice(futures)])
         done = await outcomes(*futures)
@@ -58,7 +58,7 @@ async def test_of_all_who_expect_the_same_version_one_is_recorded(store: Store, 
     job = await new_job(store, account)
     async with Store(dsn) as node:
         for version in range(2, 22):
-            futures = [n.ledger.put(note(account, job, (version, i), expected=version)) for i, n in
+            futures = [n.ledger.append(note(account, job, (version, i), expected=version)) for i, n in
                        enumerate((store, node, store, node))]  # fmt: skip
             done = await outcomes(*futures)
             assert sorted(type(outcome).__name__ for outcome in done) == ["Appended", *["Conflict"] * 3]
@@ -104,7 +104,7 @@ async def test_a_node_that_can_remember_only_few_jobs_records_the_same(
         futures = []
         for i in range(800):
             a = dice.choice(accounts)
-            futures.append(dice.choice([node, node, node, store]).ledger.put(anything(dice, a, jobs[a], i)))
+            futures.append(dice.choice([node, node, node, store]).ledger.append(anything(dice, a, jobs[a], i)))
             if dice.random() < 0.15:
                 await asyncio.wait([dice.choice(futures)])
         done = await outcomes(*futures)
@@ -119,6 +119,6 @@ async def test_a_request_of_very_many_events_is_one_transaction(store: Store, ac
         for n in (store, node, store):
             commands = [c.Annotate(note=f"{id(n)} {i}") for i in range(1500)]
             assert len((await n.ledger.append(say(account, job, *commands))).events) == 1500
-        await outcomes(*[store.ledger.put(note(account, job, ("beside", i))) for i in range(1500)])
+        await outcomes(*[store.ledger.append(note(account, job, ("beside", i))) for i in range(1500)])
     assert len(heard) < 20
     assert await assert_sound(dsn) == 2 + 3 * 1500 + 1500

@@ -101,7 +101,7 @@ async def test_while_the_server_is_away_appends_end_as_unavailable_in_bounded_ti
     loop = asyncio.get_running_loop()
     with away(own):
         begin = loop.time()
-        done = await outcomes(*[node.ledger.put(note(*job, i)) for i in range(1200)])
+        done = await outcomes(*[node.ledger.append(note(*job, i)) for i in range(1200)])
         assert {type(outcome) for outcome in done} == {Unavailable}
         assert loop.time() - begin < BOUND
     appended = await _in_the_end(node, note(*job, "after"))
@@ -134,7 +134,7 @@ async def test_while_the_server_is_away_everything_else_ends_as_unavailable_in_b
 async def test_an_outage_shorter_than_patience_is_not_noticed(own: Embedded, node: Store, job: tuple[int, int]) -> None:
     async with Store(own.dsn, patience=SECONDS) as patient:
         with stopped(own):
-            futures = [patient.ledger.put(note(*job, i)) for i in range(50)]
+            futures = [patient.ledger.append(note(*job, i)) for i in range(50)]
             reading = asyncio.ensure_future(patient.views.where(*job))
             await asyncio.wait(futures, timeout=0.3)
             assert not reading.done()
@@ -150,7 +150,7 @@ async def test_a_server_killed_at_full_load_has_all_that_was_acknowledged(own: E
         for turn in range(3):
             acknowledged = len(futures)
             while sum(future.done() for future in futures) < acknowledged + 300:
-                futures += [patient.ledger.put(submit(account)) for _ in range(20)]
+                futures += [patient.ledger.append(submit(account)) for _ in range(20)]
                 await asyncio.wait(futures[-400:-300] or futures[:1])
             postmaster, *children = pids(own)
             os.kill(postmaster if turn else children[-1], signal.SIGKILL)

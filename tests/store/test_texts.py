@@ -43,7 +43,7 @@ async def test_no_text_is_taken_for_anything_but_itself(
         requests += [note(account, job, f"{i} {text}"), note(account, job, f"by {i}"), note(account, job, f"key {i}")]
         requests[-2].by = f"a{text}b"
         requests[-1].key, requests[-1].digest = f"k{i}{text}", bytes(32)
-    done = await outcomes(*map(node.ledger.put, requests))
+    done = await outcomes(*map(node.ledger.append, requests))
     recorded = [request for request, outcome in zip(requests, done, strict=True) if isinstance(outcome, Appended)]
     lost = [request for request in requests if request not in recorded]
     assert all(set(f"{request.by}{request.key}") & {*CONTROLS, "\0"} for request in lost), lost
@@ -58,7 +58,7 @@ async def test_no_text_is_taken_for_anything_but_itself(
 async def test_a_payload_comes_back_as_the_bytes_it_was(node: Store, store: Store, account: int, text: str) -> None:
     job = await new_job(store, account)
     data: Any = {"text": text, text[:100]: [text, None, 1.5, 2**63 - 1, -(2**63), 1e-300, True, {}]}
-    [done] = await outcomes(node.ledger.put(Append(account, job, (c.Annotate(note=text, data=data),), "acme/tests")))
+    [done] = await outcomes(node.ledger.append(Append(account, job, (c.Annotate(note=text, data=data),), "acme/tests")))
     assert isinstance(done, Appended)
     [entry] = await store.history.of_job(account, job, after=2)
     assert entry.recorded() == done.events[0]

@@ -23,13 +23,13 @@ class Taken:
 
     def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         self.lines = 0
-        put = store.ledger.put
+        append = store.ledger.append
 
         def count(request: Append) -> Any:
             self.lines += 1
-            return put(request)
+            return append(request)
 
-        monkeypatch.setattr(store.ledger, "put", count)
+        monkeypatch.setattr(store.ledger, "append", count)
 
     async def stops(self) -> int:
         """The count, when for half a second it has not risen."""
