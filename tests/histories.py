@@ -27,7 +27,17 @@ free: st.SearchStrategy[Any] = st.recursive(
 )
 thing = st.dictionaries(text, free, max_size=3)
 
-submit = st.builds(c.Submit, uid=st.just(UID), kind=name, args=thing, total=st.none() | count, user=st.none() | name)
+submit = st.builds(
+    c.Submit,
+    uid=st.just(UID),
+    kind=name,
+    args=thing,
+    total=st.none() | count,
+    user=st.none() | name,
+    extra=thing,
+    claim=some,
+)
+reached = st.none() | st.floats(0, 1)
 
 
 def _progress(fraction: float | None, done: int | None, total: int | None, stage: str | None) -> c.ReportProgress:
@@ -41,17 +51,17 @@ def _progress(fraction: float | None, done: int | None, total: int | None, stage
 progress = st.builds(_progress, st.none() | st.floats(0, 1), st.none() | count, st.none() | count, some)
 
 report: st.SearchStrategy[c.Report] = st.one_of(
-    st.builds(c.Prepare, stage=some, message=some),
-    st.builds(c.Start, stage=some, message=some),
+    st.builds(c.Prepare, stage=some, message=some, fraction=reached),
+    st.builds(c.Start, stage=some, message=some, fraction=reached),
     progress,
     progress,
     st.builds(c.ProduceOutput, output=free, key=st.none() | name),
     st.builds(c.RecordResult, result=free, key=st.none() | name),
     st.builds(c.RequestStop, reason=some),
     st.builds(c.BeginStopping, message=some),
-    st.builds(c.Cancel, reason=some),
-    st.builds(c.Complete, results=free, message=some),
-    st.builds(c.Fail, error=free, message=some),
+    st.builds(c.Cancel, reason=some, stage=some, fraction=reached),
+    st.builds(c.Complete, results=free, message=some, stage=some, fraction=reached),
+    st.builds(c.Fail, error=free, message=some, stage=some, fraction=reached),
     st.builds(c.ScheduleRetry, delay=st.none() | st.floats(0, 1000), error=free, message=some),
     st.builds(c.Annotate, note=text, data=st.none() | thing),
     st.builds(c.Remove, reason=some),

@@ -54,6 +54,7 @@ class Job(Struct, kw_only=True, omit_defaults=True):
     verdict: Any = None
     errors: list[Any] = field(default_factory=list)
     user: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
     created_at: datetime | None = None
     started_at: datetime | None = None
     updated_at: datetime | None = None
@@ -74,13 +75,13 @@ def evolve(job: Job, recorded: Recorded) -> Job:
     match event:
         case JobQueued():
             job.number, job.uid = recorded.job, event.uid
-            job.kind, job.args, job.user = event.kind, event.args, event.user
+            job.kind, job.args, job.user, job.extra = event.kind, event.args, event.user, event.extra
             job.progress = Progress(total=event.total)
             job.created_at = recorded.at
         case JobStarting():
-            _tell(job, event.stage, event.message)
+            _tell(job, event.stage, event.message, event.fraction)
         case JobStarted():
-            _tell(job, event.stage, event.message)
+            _tell(job, event.stage, event.message, event.fraction)
             job.started_at = recorded.at
         case ProgressReported():
             _tell(job, event.stage, event.message)
@@ -92,15 +93,15 @@ def evolve(job: Job, recorded: Recorded) -> Job:
         case JobStopping():
             _tell(job, None, event.message)
         case JobCancelled():
-            _tell(job, None, event.reason)
+            _tell(job, event.stage, event.reason, event.fraction)
             job.ended_at = recorded.at
         case JobCompleted():
-            _tell(job, None, event.message)
+            _tell(job, event.stage, event.message)
             job.progress = job.progress.finished()
             job.verdict = event.results
             job.ended_at = recorded.at
         case JobFailed():
-            _tell(job, None, event.message)
+            _tell(job, event.stage, event.message, event.fraction)
             if event.error is not None:
                 job.errors.append(event.error)
             job.ended_at = recorded.at
@@ -117,7 +118,8 @@ def evolve(job: Job, recorded: Recorded) -> Job:
     return job
 
 
-def _tell(job: Job, stage: str | None, message: str | None) -> None:
+def _tell(job: Job, stage: str | None, message: str | None, fraction: float | None = None) -> None:
+    job.progress = job.progress.at(fraction)
     if stage is not None:
         job.stage = stage
     if message is not None:
@@ -156,6 +158,7 @@ def show(job: Job) -> bytes:
             "results": job.results if job.verdict is None else job.verdict,
             "errors": job.errors,
             "user": job.user,
+            "extra": job.extra,
             "created_at": job.created_at,
             "started_at": job.started_at,
             "updated_at": job.updated_at,
@@ -197,10 +200,11 @@ class Submission(Struct, kw_only=True, forbid_unknown_fields=True):
     format: str = "native"
     total: Count | None = None
     user: Name | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
 
     def command(self, uid: str) -> Submit:
         """The command, for a job that will have this uid."""
-        return Submit(uid=uid, kind=self.kind, args=self.args, total=self.total, user=self.user)
+        return Submit(uid=uid, kind=self.kind, args=self.args, total=self.total, user=self.user, extra=self.extra)
 
 
 MOST: Final = 2000  # events that are recorded as a whole: nobody else's are decided meanwhile

@@ -23,23 +23,29 @@ class _Command(Struct, frozen=True, kw_only=True, tag_field="type", forbid_unkno
 
 
 class Submit(_Command, frozen=True, tag="queued"):
-    """Make a new job. `uid`, 32 hex digits, is drawn by the caller of the core."""
+    """Make a new job. `uid`, 32 hex digits, is drawn by the caller of the core; the rest is as in JobQueued."""
 
     uid: str
     kind: Name
     args: dict[str, Any] = {}
     total: Count | None = None
     user: Name | None = None
+    extra: dict[str, Any] = {}
+    claim: Text | None = None
 
 
 class Prepare(_Command, frozen=True, tag="starting"):
+    """`fraction`, here and below, is how far the job is, 0..1."""
+
     stage: Text | None = None
     message: Text | None = None
+    fraction: Fraction | None = None
 
 
 class Start(_Command, frozen=True, tag="started"):
     stage: Text | None = None
     message: Text | None = None
+    fraction: Fraction | None = None
 
 
 class ReportProgress(_Command, frozen=True, tag="progressed"):
@@ -88,16 +94,22 @@ class BeginStopping(_Command, frozen=True, tag="stopping"):
 
 class Cancel(_Command, frozen=True, tag="cancelled"):
     reason: Text | None = None
+    stage: Text | None = None
+    fraction: Fraction | None = None
 
 
 class Complete(_Command, frozen=True, tag="completed"):
     results: Any = None
     message: Text | None = None
+    stage: Text | None = None
+    fraction: Fraction | None = None
 
 
 class Fail(_Command, frozen=True, tag="failed"):
     error: Any = None
     message: Text | None = None
+    stage: Text | None = None
+    fraction: Fraction | None = None
 
 
 class ScheduleRetry(_Command, frozen=True, tag="retry_scheduled"):

@@ -81,7 +81,7 @@ _LIVE: Final[frozenset[Phase]] = frozenset(("queued", "starting", "running", "st
 _WORKED_ON: Final[frozenset[Phase]] = frozenset(("running", "stop_requested", "stopping"))
 
 TAKES: Final[dict[type[Command], frozenset[Phase]]] = {
-    Prepare: frozenset(("queued",)),
+    Prepare: frozenset(("queued", "starting")),
     Start: frozenset(("queued", "starting")),
     ReportProgress: _WORKED_ON,
     ProduceOutput: _WORKED_ON,
@@ -135,7 +135,15 @@ def decide(state: State, command: Command) -> tuple[Event, ...]:
         if state.phase is not None:
             raise Refused("the job exists already")
         return (
-            JobQueued(uid=command.uid, kind=command.kind, args=command.args, total=command.total, user=command.user),
+            JobQueued(
+                uid=command.uid,
+                kind=command.kind,
+                args=command.args,
+                total=command.total,
+                user=command.user,
+                extra=command.extra,
+                claim=command.claim,
+            ),
         )
     phase = state.phase
     if phase is None:
@@ -173,6 +181,7 @@ def evolve(state: State, event: Event) -> State:
                 phase=LEADS_TO[type(event)],
                 stage=event.stage if event.stage is not None else state.stage,
                 message=event.message if event.message is not None else state.message,
+                progress=state.progress.at(event.fraction),
             )
         case OutputProduced() | ResultRecorded() | Annotated():
             return msgspec.structs.replace(state, said=_digest(event))
@@ -205,9 +214,9 @@ def _event(command: Command) -> Event:
         case Submit():
             raise AssertionError("a submission is decided before this")
         case Prepare():
-            return JobStarting(stage=command.stage, message=command.message)
+            return JobStarting(stage=command.stage, message=command.message, fraction=command.fraction)
         case Start():
-            return JobStarted(stage=command.stage, message=command.message)
+            return JobStarted(stage=command.stage, message=command.message, fraction=command.fraction)
         case ProduceOutput():
             return OutputProduced(output=command.output, key=command.key)
         case RecordResult():
@@ -217,11 +226,15 @@ def _event(command: Command) -> Event:
         case BeginStopping():
             return JobStopping(message=command.message)
         case Cancel():
-            return JobCancelled(reason=command.reason)
+            return JobCancelled(reason=command.reason, stage=command.stage, fraction=command.fraction)
         case Complete():
-            return JobCompleted(results=command.results, message=command.message)
+            return JobCompleted(
+                results=command.results, message=command.message, stage=command.stage, fraction=command.fraction
+            )
         case Fail():
-            return JobFailed(error=command.error, message=command.message)
+            return JobFailed(
+                error=command.error, message=command.message, stage=command.stage, fraction=command.fraction
+            )
         case ScheduleRetry():
             return RetryScheduled(delay=command.delay, error=command.error, message=command.message)
         case Annotate():
@@ -245,6 +258,7 @@ def _already(state: State, event: Event) -> bool:
                 state.phase == LEADS_TO[type(event)]
                 and event.stage in (None, state.stage)
                 and event.message in (None, state.message)
+                and event.fraction in (None, state.progress.fraction)
             )
         case OutputProduced() | ResultRecorded():
             return event.key is not None and state.said == _digest(event)

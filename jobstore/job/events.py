@@ -17,20 +17,26 @@ class _Fact(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class JobQueued(_Fact, frozen=True):
-    """The job exists. `uid` is a UUID as 32 hex digits; `total` counts tasks."""
+    """The job exists. `uid` is a UUID as 32 hex digits; `total` counts tasks.
+
+    `extra` is what only some formats have a word for. `claim` names what the job makes, where that may be made once.
+    """
 
     uid: str
     kind: str
     args: dict[str, Any] = {}
     total: int | None = None
     user: str | None = None
+    extra: dict[str, Any] = {}
+    claim: str | None = None
 
 
 class JobStarting(_Fact, frozen=True):
-    """A worker took the job and is preparing."""
+    """A worker took the job and is preparing. `fraction` is as in ProgressReported, here and below."""
 
     stage: str | None = None
     message: str | None = None
+    fraction: float | None = None
 
 
 class JobStarted(_Fact, frozen=True):
@@ -38,6 +44,7 @@ class JobStarted(_Fact, frozen=True):
 
     stage: str | None = None
     message: str | None = None
+    fraction: float | None = None
 
 
 class ProgressReported(_Fact, frozen=True):
@@ -80,6 +87,8 @@ class JobCancelled(_Fact, frozen=True):
     """The job ended before its work was done, because somebody wanted that."""
 
     reason: str | None = None
+    stage: str | None = None
+    fraction: float | None = None
 
 
 class JobCompleted(_Fact, frozen=True):
@@ -87,6 +96,8 @@ class JobCompleted(_Fact, frozen=True):
 
     results: Any = None
     message: str | None = None
+    stage: str | None = None
+    fraction: float | None = None
 
 
 class JobFailed(_Fact, frozen=True):
@@ -94,6 +105,8 @@ class JobFailed(_Fact, frozen=True):
 
     error: Any = None
     message: str | None = None
+    stage: str | None = None
+    fraction: float | None = None
 
 
 class RetryScheduled(_Fact, frozen=True):

@@ -19,6 +19,10 @@ class Progress(Struct, frozen=True, omit_defaults=True):
             return Progress(event.fraction, event.done, total)
         return Progress(self.fraction, self.done, total)
 
+    def at(self, fraction: float | None) -> "Progress":
+        """With `fraction` reached; None says nothing."""
+        return self if fraction is None else Progress(fraction, None, self.total)
+
     def knows(self, event: ProgressReported) -> bool:
         """Whether `event` says nothing new: that `after` would change nothing."""
         silent = event.fraction is None and event.done is None

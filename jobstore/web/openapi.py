@@ -221,6 +221,7 @@ def _job() -> dict[str, Any]:
         id=text, number=count, kind=text, args={"type": "object"}, state={"type": "string", "enum": _PHASES},
         progress=_object(fraction=fraction, done=tasks, total=tasks),
         stage=null_text, message=null_text, outputs=_array({}), results={}, errors=_array({}), user=null_text,
+        extra={"type": "object"},
         created_at={"type": "string", "format": "date-time"}, started_at=_TIME,
         updated_at={"type": "string", "format": "date-time"}, ended_at=_TIME, version=count, position=count,
     )  # fmt: skip

@@ -107,7 +107,7 @@ def test_a_new_job_knows_nothing_of_its_progress() -> None:
     assert job_after(args={"a": 1}, user="ann", total=4) == {
         "id": UID, "number": 7, "kind": "index.build", "args": {"a": 1}, "state": "queued",
         "progress": {"fraction": None, "done": None, "total": 4}, "stage": None, "message": None, "outputs": [],
-        "results": [], "errors": [], "user": "ann", "created_at": second(1), "started_at": None,
+        "results": [], "errors": [], "user": "ann", "extra": {}, "created_at": second(1), "started_at": None,
         "updated_at": second(1), "ended_at": None, "version": 1, "position": 3,
     }  # fmt: skip
 

@@ -97,5 +97,10 @@ def _way_to(phase: str) -> list[e.Event]:
 
 
 def _says_what_is_so(phase: str, kind: Any) -> bool:
-    same = {c.RequestStop: ("stop_requested", "stopping"), c.BeginStopping: ("stopping",), c.Start: ("running",)}
+    same = {
+        c.RequestStop: ("stop_requested", "stopping"),
+        c.BeginStopping: ("stopping",),
+        c.Prepare: ("starting",),
+        c.Start: ("running",),
+    }
     return phase in same.get(kind, ())
