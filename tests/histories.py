@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from jobstore.job import commands as c
 from jobstore.job.decider import INITIAL, Refused, State, decide, evolve
 from jobstore.job.events import Event, Recorded
+from jobstore.job.projection import ANYBODY, Audience, Projection, V
 
 UID = "018f3b6f78157eaa8000000000000001"
 BEGIN = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -93,6 +94,11 @@ def place(events: list[Event], job: int = 7) -> list[Recorded]:
         Recorded(3 * version, job, version, BEGIN + timedelta(seconds=version), "acme/tests", event)
         for version, event in enumerate(events, 1)
     ]
+
+
+def rendered(projection: Projection[V], view: V, audience: Audience = ANYBODY, at: datetime = BEGIN) -> bytes:
+    """What a projection shows of a view."""
+    return projection.show(view, audience, at)
 
 
 commands: st.SearchStrategy[list[c.Command]] = st.builds(

@@ -12,9 +12,10 @@ from rich.text import Text
 
 from jobstore.cli.place import Place, place_options
 from jobstore.cli.running import account_named, with_store
-from jobstore.formats import FORMATS, native
+from jobstore.formats import FORMATS, PROJECTIONS, native
 from jobstore.job import codec
 from jobstore.job.events import JobQueued
+from jobstore.job.projection import Audience
 from jobstore.store import Store
 from jobstore.store.accounts import Mistaken
 from jobstore.store.history import Entry
@@ -22,7 +23,7 @@ from jobstore.store.views import Where
 
 account_option = click.option("--account", metavar="NAME", help="Needed only when there is more than one account.")
 format_option = click.option(
-    "--format", "format_name", type=click.Choice(list(FORMATS)), default="native", show_default=True,
+    "--format", "format_name", type=click.Choice(list(PROJECTIONS)), default="native", show_default=True,
     help="In whose words.",
 )  # fmt: skip
 
@@ -44,7 +45,9 @@ def show(job: str, format_name: str, at: str | None, account: str | None, place:
         where = await _stood(store, account_id, number, moment)
         if where is None:
             raise Mistaken(f"there is no job {job}" + ("" if at is None else f" at {at}"))
-        return (await store.views.show_exactly(account_id, number, where, FORMATS[format_name])).body
+        then = await store.history.time_of(account_id, moment) if isinstance(moment, int) else moment
+        projection, audience = PROJECTIONS[format_name], await _audience(store, account_id, format_name)
+        return (await store.views.show_exactly(account_id, number, where, projection, audience, then)).body
 
     body = with_store(place, work)
     console = Console()
@@ -80,7 +83,9 @@ def history(job: str, as_json: bool, account: str | None, place: Place) -> None:
 
 @click.command()
 @click.argument("job")
-@click.option("--format", "format_name", type=click.Choice(list(FORMATS)), help="Print the whole view in these words.")
+@click.option(
+    "--format", "format_name", type=click.Choice(list(PROJECTIONS)), help="Print the whole view in these words."
+)
 @click.option("--speed", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, metavar="X",
               help="Times the job's own pace; inf does not wait.")  # fmt: skip
 @account_option
@@ -91,7 +96,9 @@ def replay(job: str, format_name: str | None, speed: float, account: str | None,
         raise click.BadParameter("a number above 0, or inf", param_hint="--speed")
 
     async def work(store: Store) -> None:
-        projection = FORMATS[format_name or "native"]
+        projection = PROJECTIONS[format_name or "native"]
+        account_id, _ = await _find(store, account, job)
+        audience = await _audience(store, account_id, projection.name)
         view = projection.fold(())
         before: datetime | None = None
         begin: datetime | None = None
@@ -100,7 +107,7 @@ def replay(job: str, format_name: str | None, speed: float, account: str | None,
                 await asyncio.sleep((entry.at - before).total_seconds() / speed)
             before, begin = entry.at, begin or entry.at
             view = projection.fold((entry.recorded(),), view)
-            body = projection.show(view)
+            body = projection.show(view, audience, entry.at)
             click.echo(body if format_name else _line(entry, begin, body))
 
     with_store(place, work)
@@ -117,6 +124,13 @@ async def _find(store: Store, account: str | None, job: str) -> tuple[int, int]:
     if number is None:
         raise Mistaken(f"there is no job {job}")
     return account_id, number
+
+
+async def _audience(store: Store, account_id: int, name: str) -> Audience:
+    """The account itself, in the wire shape that it has chosen; a command line has no address."""
+    account = next(account for account in await store.accounts.all() if account.account_id == account_id)
+    default = FORMATS[name].revisions[0] if name in FORMATS else ""
+    return Audience("", account.name, account.settings.get(name, default))
 
 
 async def _stood(store: Store, account_id: int, number: int, moment: int | datetime | None) -> Where | None:

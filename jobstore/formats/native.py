@@ -30,14 +30,15 @@ from jobstore.job.events import (
     RetryScheduled,
     StopRequested,
 )
+from jobstore.job.items import Items
 from jobstore.job.progress import Progress
-from jobstore.job.projection import Projection
+from jobstore.job.projection import Audience, Projection
 
 # -- View ---------------------------------------------------------------------------------------------------------
 
 
 class Job(Struct, kw_only=True, omit_defaults=True):
-    """The fold's state, which is what the answer needs. `keys` finds the output or result that a key stands for."""
+    """The fold's state, which is what the answer needs."""
 
     uid: str = ""
     number: int = 0
@@ -47,10 +48,8 @@ class Job(Struct, kw_only=True, omit_defaults=True):
     progress: Progress = field(default_factory=Progress)
     stage: str | None = None
     message: str | None = None
-    outputs: list[Any] = field(default_factory=list)
-    output_keys: dict[str, int] = field(default_factory=dict)
-    results: list[Any] = field(default_factory=list)
-    result_keys: dict[str, int] = field(default_factory=dict)
+    outputs: Items = field(default_factory=Items)
+    results: Items = field(default_factory=Items)
     verdict: Any = None
     errors: list[Any] = field(default_factory=list)
     user: str | None = None
@@ -87,9 +86,9 @@ def evolve(job: Job, recorded: Recorded) -> Job:
             _tell(job, event.stage, event.message)
             job.progress = job.progress.after(event)
         case OutputProduced():
-            _keep(job.outputs, job.output_keys, event.key, event.output)
+            job.outputs.keep(event.output, event.key)
         case ResultRecorded():
-            _keep(job.results, job.result_keys, event.key, event.result)
+            job.results.keep(event.result, event.key)
         case JobStopping():
             _tell(job, None, event.message)
         case JobCancelled():
@@ -126,19 +125,10 @@ def _tell(job: Job, stage: str | None, message: str | None, fraction: float | No
         job.message = message
 
 
-def _keep(items: list[Any], keys: dict[str, int], key: str | None, item: Any) -> None:
-    if key is not None and key in keys:
-        items[keys[key]] = item
-        return
-    if key is not None:
-        keys[key] = len(items)
-    items.append(item)
-
-
 # -- Answer -------------------------------------------------------------------------------------------------------
 
 
-def show(job: Job) -> bytes:
+def show(job: Job, audience: Audience, at: datetime) -> bytes:
     """The job as JSON. Unknown is null; `results` is what `completed` said, or else the recorded results in order."""
     return orjson.dumps(
         {
@@ -154,8 +144,8 @@ def show(job: Job) -> bytes:
             },
             "stage": job.stage,
             "message": job.message,
-            "outputs": job.outputs,
-            "results": job.results if job.verdict is None else job.verdict,
+            "outputs": job.outputs.all,
+            "results": job.results.all if job.verdict is None else job.verdict,
             "errors": job.errors,
             "user": job.user,
             "extra": job.extra,
@@ -170,7 +160,7 @@ def show(job: Job) -> bytes:
     )
 
 
-PROJECTION: Final = Projection(name="native", revision=1, view=Job, evolve=evolve, show=show)
+PROJECTION: Final = Projection(name="native", revision=2, view=Job, evolve=evolve, show=show)
 
 
 def recorded(position: int, job: int, version: int, type: str, at: datetime, data: str, by: str) -> bytes:
@@ -193,7 +183,8 @@ def recorded(position: int, job: int, version: int, type: str, at: datetime, dat
 
 
 class Submission(Struct, kw_only=True, forbid_unknown_fields=True):
-    """What `POST /jobs` takes; `format` says in whose words the answer is."""
+    """What `POST /jobs` takes. `format` says in whose words the answer is; `id` is one that the job had there before,
+    and keeps."""
 
     kind: Name
     args: dict[str, Any] = field(default_factory=dict)
@@ -201,6 +192,7 @@ class Submission(Struct, kw_only=True, forbid_unknown_fields=True):
     total: Count | None = None
     user: Name | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    id: Name | int | None = None
 
     def command(self, uid: str) -> Submit:
         """The command, for a job that will have this uid."""

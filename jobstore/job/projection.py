@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from datetime import datetime
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -11,18 +12,36 @@ from jobstore.job.events import Recorded
 V = TypeVar("V", bound=msgspec.Struct)
 
 
+class Audience(NamedTuple):
+    """To whom a job is shown: a client that reached the server under `url`, which ends without a slash, with a key of
+    `account`, and expects the wire shape named `revision`."""
+
+    url: str = ""
+    account: str = ""
+    revision: str = ""
+
+
+ANYBODY: Final = Audience()
+
+
+def _stands_still(_: Any) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Projection(Generic[V]):
     """A fold with a name. `revision` says which fold made a memo: a memo of another revision is not read.
 
-    `evolve` may change the view that it is given and must return it; `show` renders a view as the bytes of an answer.
+    `evolve` may change the view that it is given and must return it; `show` renders a view as the bytes of an answer,
+    for an audience and as of a moment. `runs` says whether that answer changes as time goes by, once a second.
     """
 
     name: str
     revision: int
     view: type[V]
     evolve: Callable[[V, Recorded], V]
-    show: Callable[[V], bytes]
+    show: Callable[[V, Audience, datetime], bytes]
+    runs: Callable[[V], bool] = _stands_still
 
     def fold(self, events: Iterable[Recorded], onto: V | None = None) -> V:
         """The view after `events`, from nothing or onto a view folded before."""

@@ -85,6 +85,11 @@ class History:
         position: int = await self._postgres.read(lambda connection: connection.fetchval(HEAD, account_id))
         return position
 
+    async def time_of(self, account_id: int, position: int) -> datetime | None:
+        """When the event at `position` was recorded; None when there is none."""
+        found = await self.of_account(account_id, after=position - 1, limit=1)
+        return found[0].at if found else None
+
     async def position_at(self, account_id: int, at: datetime) -> int:
         """The last position recorded at or before the moment `at`; 0 when there is none."""
         found = await self._postgres.read(lambda connection: connection.fetchval(AT_TIME, account_id, at))

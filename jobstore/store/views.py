@@ -7,15 +7,18 @@ to that version by the events it lacks. A long fold leaves a memo in `views`, wh
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from datetime import datetime
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from jobstore.job import codec
 from jobstore.job.events import JobRemoved
-from jobstore.job.projection import Projection
+from jobstore.job.projection import ANYBODY, Audience, Projection, V
 from jobstore.store.batch import Appended
+from jobstore.store.clock import now
 from jobstore.store.coalesce import Coalescer
 from jobstore.store.history import PAGE, Entry, History
 from jobstore.store.postgres import Postgres
@@ -51,6 +54,8 @@ _REMOVED: Final = codec.NAMES[JobRemoved]
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 Job = tuple[int, int]  # account_id, number
 Slot = tuple[int, int, str]  # account_id, number, format
 
@@ -67,17 +72,20 @@ class Where(NamedTuple):
 class Shown:
     """A job as a format shows it, and the version and position that the view is of.
 
-    `head` is for whoever serves it: what goes before the body and is the same each time.
+    It is for one audience, and for one `second` where it changes as time goes by. `head` is for whoever serves it: what
+    goes before the body and is the same each time.
     """
 
     version: int
     position: int
     body: bytes
+    audience: Audience = ANYBODY
+    second: datetime | None = None
     head: bytes | None = None
 
 
 class _Folded:
-    """A view in memory: what it shows is rendered when first asked for."""
+    """A view in memory: what it shows is rendered when first asked for, and kept for whoever asked last."""
 
     __slots__ = ("position", "shown", "size", "version", "view")
 
@@ -92,13 +100,21 @@ class _Folded:
 class Views:
     """Shows jobs. `memory` bounds the views kept, in bytes of what they show. Methods raise Unavailable."""
 
-    def __init__(self, postgres: Postgres, history: History, *, memory: int = 64 * 2**20) -> None:
+    def __init__(
+        self,
+        postgres: Postgres,
+        history: History,
+        *,
+        memory: int = 64 * 2**20,
+        clock: Callable[[], datetime] = now,
+    ) -> None:
         self._postgres = postgres
+        self._clock = clock
         self._history = history
         self._memory = memory
         self._size = 0
         self._folded: OrderedDict[Slot, _Folded] = OrderedDict()
-        self._folding: dict[Slot, asyncio.Task[Shown]] = {}
+        self._folding: dict[Slot, asyncio.Task[_Folded]] = {}
         self._memos: set[asyncio.Task[None]] = set()
         self._places: Coalescer[Job, Where] = Coalescer(self._load_places)
         self._news: Coalescer[tuple[int, int, int], list[Entry]] = Coalescer(self._load_news)
@@ -107,39 +123,56 @@ class Views:
         """Where a job stands now, or None when there is no such job. Exact: the answer is younger than the question."""
         return await self._places.ask((account_id, number))
 
-    async def show(self, account_id: int, number: int, where: Where, projection: Projection[Any]) -> Shown:
+    async def show(
+        self, account_id: int, number: int, where: Where, projection: Projection[Any], audience: Audience = ANYBODY
+    ) -> Shown:
         """The job at `where` or, if it has moved on since, later."""
         slot = (account_id, number, projection.name)
         folded = self._folded.get(slot)
-        if folded is not None and folded.version >= where.version:
+        if folded is None or folded.version < where.version:
+            folded = await self._bring(slot, where, projection)
+        else:
             self._folded.move_to_end(slot)
-            return folded.shown or self._render(folded, projection)
-        while True:
-            task = self._folding.get(slot)
-            if task is None:
-                task = self._folding[slot] = asyncio.create_task(self._fold(slot, where, projection))
-            shown = await asyncio.shield(task)
-            if shown.version >= where.version:
-                return shown
+        return self._render(slot, folded, projection, audience)
 
-    async def show_exactly(self, account_id: int, number: int, where: Where, projection: Projection[Any]) -> Shown:
-        """The job as it was at `where`, neither earlier nor later."""
-        folded = self._folded.get((account_id, number, projection.name))
-        if folded is None or folded.version <= where.version:
-            shown = await self.show(account_id, number, where, projection)
-            if shown.version == where.version:
-                return shown
-        view = projection.fold(())
-        async for page in self._history.pages_of_job(account_id, number):
-            view = projection.fold((entry.recorded() for entry in page if entry.version <= where.version), view)
-            if page[-1].version >= where.version:
-                break
-        return Shown(where.version, where.position, projection.show(view))
+    async def show_exactly(
+        self,
+        account_id: int,
+        number: int,
+        where: Where,
+        projection: Projection[Any],
+        audience: Audience = ANYBODY,
+        at: datetime | None = None,
+    ) -> Shown:
+        """The job as it was at `where`, neither earlier nor later; as of the moment `at`, or else of now."""
+        folded = await self._exactly((account_id, number, projection.name), where, projection)
+        if at is None:
+            return self._render((account_id, number, projection.name), folded, projection, audience)
+        return Shown(folded.version, folded.position, projection.show(folded.view, audience, at), audience)
 
-    async def show_after(self, account_id: int, appended: Appended, projection: Projection[Any]) -> Shown:
-        """The job after an append of this process; what was just recorded need not be read back."""
+    async def look(
+        self, account_id: int, number: int, where: Where, projection: Projection[V], of: Callable[[V, datetime], T]
+    ) -> tuple[int, T]:
+        """What `of` makes of the view at `where`, or later, and of the present moment; and the version that it saw.
+
+        It must neither keep nor change the view.
+        """
+        slot = (account_id, number, projection.name)
+        folded = self._folded.get(slot)
+        if folded is None or folded.version < where.version:
+            folded = await self._bring(slot, where, projection)
+        return folded.version, of(folded.view, self._clock())
+
+    async def look_exactly(
+        self, account_id: int, number: int, where: Where, projection: Projection[V], of: Callable[[V, datetime], T]
+    ) -> T:
+        """Like `look`, at `where` and not later."""
+        folded = await self._exactly((account_id, number, projection.name), where, projection)
+        return of(folded.view, self._clock())
+
+    def take_in(self, account_id: int, appended: Appended, projection: Projection[Any]) -> Where:
+        """Where an append of this process left its job; what was just recorded need not be read back."""
         number = appended.job
-        where = Where(appended.version, appended.position, False)
         slot = (account_id, number, projection.name)
         if appended.events and slot not in self._folding:
             folded = self._folded.get(slot)
@@ -148,7 +181,14 @@ class Views:
             elif folded is not None and folded.version == appended.first_version - 1:
                 folded.view = projection.fold(appended.events, folded.view)
                 folded.version, folded.position, folded.shown = appended.version, appended.position, None
-        return await self.show_exactly(account_id, number, where, projection)
+        return Where(appended.version, appended.position, False)
+
+    async def show_after(
+        self, account_id: int, appended: Appended, projection: Projection[Any], audience: Audience = ANYBODY
+    ) -> Shown:
+        """The job as an append of this process left it."""
+        where = self.take_in(account_id, appended, projection)
+        return await self.show_exactly(account_id, appended.job, where, projection, audience)
 
     async def as_of(self, account_id: int, number: int, position: int) -> Where | None:
         """Where a job stood when the log ended at `position`; None when it was not there yet."""
@@ -181,7 +221,31 @@ class Views:
             found.setdefault((account_id, number, since), []).append(Entry(*entry))
         return found
 
-    async def _fold(self, slot: Slot, where: Where, projection: Projection[Any]) -> Shown:
+    async def _bring(self, slot: Slot, where: Where, projection: Projection[Any]) -> _Folded:
+        """The view at `where` or later. To be used before anything else is waited for: it may change then."""
+        while True:
+            task = self._folding.get(slot)
+            if task is None:
+                task = self._folding[slot] = asyncio.create_task(self._fold(slot, where, projection))
+            folded = await asyncio.shield(task)
+            if folded.version >= where.version:
+                return folded
+
+    async def _exactly(self, slot: Slot, where: Where, projection: Projection[Any]) -> _Folded:
+        """The view at `where`, neither earlier nor later. Like `_bring` to be used at once."""
+        folded = self._folded.get(slot)
+        if folded is None or folded.version < where.version:
+            folded = await self._bring(slot, where, projection)
+        if folded.version == where.version:
+            return folded
+        view = projection.fold(())
+        async for page in self._history.pages_of_job(*slot[:2]):
+            view = projection.fold((entry.recorded() for entry in page if entry.version <= where.version), view)
+            if page[-1].version >= where.version:
+                break
+        return _Folded(where.version, where.position, view)
+
+    async def _fold(self, slot: Slot, where: Where, projection: Projection[Any]) -> _Folded:
         """Bring the view up to `where`. While a view changes nobody else sees it: it is not among the folded ones."""
         try:
             folded = self._take(slot)
@@ -199,7 +263,7 @@ class Views:
             self._keep(slot, folded)
             if folded.version - since > MEMO_AFTER:
                 self._memorise(slot, projection, folded)
-            return folded.shown or self._render(folded, projection)
+            return folded
         finally:
             del self._folding[slot]
 
@@ -216,13 +280,24 @@ class Views:
         while self._size > self._memory and len(self._folded) > 1:
             self._size -= self._folded.popitem(last=False)[1].size
 
-    def _render(self, folded: _Folded, projection: Projection[Any]) -> Shown:
-        """Show a view that is kept; what it shows says how much memory it takes."""
-        folded.shown = Shown(folded.version, folded.position, projection.show(folded.view))
-        self._size -= folded.size
-        folded.size = LEAST + 4 * len(folded.shown.body)
-        self._size += folded.size
-        return folded.shown
+    def _render(self, slot: Slot, folded: _Folded, projection: Projection[Any], audience: Audience) -> Shown:
+        """Show a view; what it shows says how much memory it takes, if it is kept."""
+        shown = folded.shown
+        if (
+            shown is not None
+            and shown.audience == audience
+            and (shown.second is None or shown.second == self._clock().replace(microsecond=0))
+        ):
+            return shown
+        at = self._clock()
+        second = at.replace(microsecond=0) if projection.runs(folded.view) else None
+        body = projection.show(folded.view, audience, at)
+        folded.shown = shown = Shown(folded.version, folded.position, body, audience, second)
+        size = LEAST + 4 * len(body)
+        if self._folded.get(slot) is folded:
+            self._size += size - folded.size
+        folded.size = size
+        return shown
 
     async def _recall(self, slot: Slot, projection: Projection[Any]) -> _Folded | None:
         row = await self._postgres.read(lambda connection: connection.fetchrow(MEMO, *slot, projection.revision))

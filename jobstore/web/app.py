@@ -5,12 +5,14 @@ from typing import Any, Final
 from aiohttp import web
 
 from jobstore.store import Store
-from jobstore.web import bulk, events, health, jobs, openapi
+from jobstore.web import bulk, dialects, events, health, jobs, openapi
 from jobstore.web.bodies import MOST
-from jobstore.web.credentials import GATE
-from jobstore.web.problems import tell
+from jobstore.web.credentials import GATE, RATES
+from jobstore.web.naming import STORE
+from jobstore.web.telling import sign, tell
 
 ROUTES: Final = (
+    *dialects.routes(),
     web.post("/jobs", jobs.submit),
     web.get("/jobs", jobs.index),
     web.get("/jobs/{id}", jobs.poll),
@@ -29,18 +31,15 @@ ROUTES: Final = (
 RUNNER: Final[dict[str, Any]] = {"access_log": None, "auto_decompress": False}
 
 
-def application(store: Store) -> web.Application:
-    """The app that serves `store`."""
+def application(store: Store, *, url: str | None = None) -> web.Application:
+    """The app that serves `store`. Addresses in vendors' answers begin with `url`, or else as the client's own did."""
     app = web.Application(middlewares=[tell], client_max_size=MOST)
-    app[jobs.STORE] = store
+    app[STORE] = store
     app[GATE] = store.gate
+    app[RATES] = store.rates
+    app[dialects.URL] = (url or "").rstrip("/")
     app[health.METRICS] = health.Metrics()
     store.ledger.listen(app[health.METRICS].hear)
     app.add_routes(ROUTES)
-    app.on_response_prepare.append(_sign)
+    app.on_response_prepare.append(sign)
     return app
-
-
-async def _sign(_: web.Request, response: web.StreamResponse) -> None:
-    """Answers do not tell which releases of which libraries make them."""
-    response.headers["Server"] = "jobstore"

@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
+from jobstore.web import forms
 from jobstore.web.problems import Problem
 
 MOST: Final = 2**20  # bytes of a JSON body, or of one line of NDJSON
@@ -23,14 +24,34 @@ async def read_json(request: web.Request) -> tuple[bytes, Any]:
     check_encoding(request)
     if request.headers.get("Content-Type") is not None and not _JSON.fullmatch(request.content_type):
         raise Problem("unsupported-media-type", f"send application/json, not {request.content_type}")
+    body = await _read(request)
+    return body, parse(body)
+
+
+async def read_any(request: web.Request) -> Any:
+    """What the body means, JSON or a form; None where there is none. Raises Problem.
+
+    Clients that send JSON without saying so are many: what begins like an object is taken for one.
+    """
+    check_encoding(request)
+    said = request.headers.get("Content-Type") is not None
+    form = said and request.content_type == "application/x-www-form-urlencoded"
+    if said and not form and not _JSON.fullmatch(request.content_type):
+        raise Problem("unsupported-media-type", f"send application/json, not {request.content_type}")
+    body = await _read(request)
+    if not body.strip():
+        return None
+    return forms.parse(body) if form and body.lstrip()[:1] not in (b"{", b"[") else parse(body)
+
+
+async def _read(request: web.Request) -> bytes:
     try:
         async with asyncio.timeout(SECONDS):
-            body = await request.read()
+            return await request.read()
     except TimeoutError:
         raise Problem("timeout", f"nothing more came for {SECONDS} s") from None
     except (web.RequestPayloadError, ConnectionError):
         raise Problem("bad-request", "the body cannot be read to its end") from None
-    return body, parse(body)
 
 
 def check_encoding(request: web.Request) -> None:

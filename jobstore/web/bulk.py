@@ -21,7 +21,7 @@ from jobstore.web.bodies import MOST, check_encoding, parse
 from jobstore.web.conditions import checked_key
 from jobstore.web.credentials import principal
 from jobstore.web.events import NDJSON
-from jobstore.web.jobs import NO_SUCH_JOB, STORE, number_of
+from jobstore.web.naming import NO_SUCH_JOB, STORE, number_of
 from jobstore.web.problems import Problem, break_off, explain
 
 LINES: Final = 2000

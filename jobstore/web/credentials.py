@@ -7,15 +7,22 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from jobstore.store.accounts import Gate, Principal, Scope
+from jobstore.store.rates import Rates
 from jobstore.web.problems import Problem
+from jobstore.web.telling import ALLOWANCE, rate_fields
 
 GATE: Final = web.AppKey("gate", Gate)
+RATES: Final = web.AppKey("rates", Rates)
 
 _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="jobstore", Basic realm="jobstore"'}
 
 
-async def principal(request: web.Request, scope: Scope) -> Principal:
-    """Who asks, if their key allows `scope`. Raises Problem: unauthorized, or forbidden."""
+async def principal(request: web.Request, scope: Scope, *, of_job: bool = False) -> Principal:
+    """Who asks, if their key allows `scope` and the account's rate one more request.
+
+    A key of a single job is for calls `of_job` only, which must see to it that it is that job. Raises Problem:
+    unauthorized, forbidden or throttled.
+    """
     header = request.headers.get(hdrs.AUTHORIZATION)
     if header is None:
         raise Problem("unauthorized", "send the header `Authorization: Bearer KEY`", headers=_CHALLENGE)
@@ -25,7 +32,19 @@ async def principal(request: web.Request, scope: Scope) -> Principal:
         raise Problem("unauthorized", "this key is not known here, or was revoked", headers=_CHALLENGE)
     if not found.may(scope):
         raise Problem("forbidden", f"this needs a key of scope {scope}, and this one's is {found.scope}")
+    if found.job is not None and not of_job:
+        raise Problem("forbidden", "this key is for a single job")
+    if found.rate is not None:
+        await _take(request, found)
     return found
+
+
+async def _take(request: web.Request, who: Principal) -> None:
+    """Count this request."""
+    allowance = request[ALLOWANCE] = await request.app[RATES].take(who)
+    if allowance is not None and not allowance.granted:
+        headers = {"Retry-After": str(allowance.reset), **rate_fields(allowance)}
+        raise Problem("throttled", f"try again in {allowance.reset} s", headers=headers)
 
 
 def key_in(header: str) -> str | None:

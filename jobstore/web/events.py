@@ -13,7 +13,7 @@ from jobstore.store.history import PAGE, Entry
 from jobstore.web import conditions
 from jobstore.web.bodies import read_json
 from jobstore.web.credentials import principal
-from jobstore.web.jobs import STORE, number_in
+from jobstore.web.naming import STORE, number_in
 from jobstore.web.problems import Problem, break_off
 
 NDJSON: Final = "application/x-ndjson"
@@ -21,7 +21,7 @@ NDJSON: Final = "application/x-ndjson"
 
 async def report(request: web.Request) -> web.Response:
     """POST /jobs/{id}/events"""
-    who = await principal(request, "write")
+    who = await principal(request, "write", of_job=True)
     number = await number_in(request, who)
     expected = conditions.expected_version(request)
     body, value = await read_json(request)
@@ -45,7 +45,7 @@ async def report(request: web.Request) -> web.Response:
 
 async def history(request: web.Request) -> web.StreamResponse:
     """GET /jobs/{id}/events"""
-    who = await principal(request, "read")
+    who = await principal(request, "read", of_job=True)
     number = await number_in(request, who)
     store = request.app[STORE]
     after = conditions.whole(request, "after", least=0, most=2**31 - 1, default=0)

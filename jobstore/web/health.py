@@ -7,7 +7,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from jobstore.store.batch import Draft
-from jobstore.web.jobs import STORE
+from jobstore.web.naming import STORE
 from jobstore.web.problems import Problem
 
 PATIENCE: Final = 2.0  # seconds

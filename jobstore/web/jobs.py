@@ -1,30 +1,30 @@
 """Knows the native calls about jobs: submit, poll, list."""
 
-import re
 from typing import Any, Final
 from urllib.parse import urlencode
-from uuid import UUID
 
 from aiohttp import web
 
-from jobstore.formats import FORMATS, native
+from jobstore.formats import FORMATS, PROJECTIONS, native
+from jobstore.formats.contract import Format
+from jobstore.formats.contract import number as plain_number
+from jobstore.formats.contract import uid as plain_uid
 from jobstore.job.decider import LEADS_TO
-from jobstore.job.projection import Projection
+from jobstore.job.projection import ANYBODY, Audience, Projection
 from jobstore.store import Store
 from jobstore.store.accounts import Principal
-from jobstore.store.batch import Append
+from jobstore.store.batch import Append, Appended
 from jobstore.store.clock import now, uuid7
 from jobstore.store.views import Shown, Where
 from jobstore.web import conditions
 from jobstore.web.bodies import read_json
 from jobstore.web.credentials import principal
+from jobstore.web.dialects import audience
+from jobstore.web.naming import NO_SUCH_JOB, STORE, number_in
 from jobstore.web.problems import Problem
 from jobstore.web.ready import Ready, head, suits
 
-STORE: Final = web.AppKey("store", Store)
-
-_UID = re.compile(r"[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-NO_SUCH_JOB = "there is no such job"
+LARGEST: Final = 2**53  # of the numbers that a job can bring along; every JSON reader has it exactly
 
 
 async def submit(request: web.Request) -> web.Response:
@@ -32,13 +32,25 @@ async def submit(request: web.Request) -> web.Response:
     who = await principal(request, "write")
     body, value = await read_json(request)
     wanted = native.submission(value)
-    projection = format_named(wanted.format)
+    projection, to = _shown_as(request, who, wanted.format)
     key, digest = conditions.idempotency(request, body)
     store = request.app[STORE]
-    command = wanted.command(uuid7(now()))
-    appended = await store.ledger.append(Append(who.account_id, None, (command,), who.by, key=key, digest=digest))
-    shown = await store.views.show_after(who.account_id, appended, projection)
-    headers = {**_headers(shown), "Location": f"/jobs/{appended.job}"}
+    kept = _kept(wanted)
+    command = wanted.command(kept if isinstance(kept, str) else uuid7(now()))
+    appended = await store.ledger.append(
+        Append(
+            who.account_id,
+            None,
+            (command,),
+            who.by,
+            key=key,
+            digest=digest,
+            number=kept if isinstance(kept, int) else None,
+            imported=kept is not None,
+        )
+    )
+    shown = await store.views.show_after(who.account_id, appended, projection, to)
+    headers = {**_headers(shown), "Location": await _location(store, who, appended, wanted.format, to)}
     if appended.repeated:
         headers["Idempotency-Replayed"] = "true"
     return web.Response(status=202, body=shown.body, content_type="application/json", headers=headers)
@@ -46,13 +58,13 @@ async def submit(request: web.Request) -> web.Response:
 
 async def poll(request: web.Request) -> web.StreamResponse:
     """GET /jobs/{id}"""
-    who = await principal(request, "read")
+    who = await principal(request, "read", of_job=True)
     store = request.app[STORE]
     number = await number_in(request, who)
     query = request.query if request.rel_url.raw_query_string else {}
-    projection = format_named(query.get("format", "native"))
+    projection, to = _shown_as(request, who, query.get("format", "native"))
     if "at" in query:
-        return await _as_of(store, who, number, query["at"], projection)
+        return await _as_of(store, who, number, query["at"], projection, to)
     wait = conditions.wait_seconds(request) if "Prefer" in request.headers else 0.0
     if "after" in query:
         await _reach(store, who, query["after"], wait)
@@ -67,7 +79,7 @@ async def poll(request: web.Request) -> web.StreamResponse:
         raise Problem("gone", f"its history is at /jobs/{number}/events")
     if known:
         return _unchanged(request, where, wait)
-    shown = await store.views.show(who.account_id, number, where, projection)
+    shown = await store.views.show(who.account_id, number, where, projection, to)
     return _shown(request, shown, wait)
 
 
@@ -76,7 +88,7 @@ async def index(request: web.Request) -> web.Response:
     who = await principal(request, "read")
     store = request.app[STORE]
     query = request.query
-    projection = format_named(query.get("format", "native"))
+    projection, to = _shown_as(request, who, query.get("format", "native"))
     phase = query.get("state")
     if phase is not None and phase not in LEADS_TO.values():
         raise Problem("malformed", f"state is one of {', '.join(sorted(set(LEADS_TO.values())))}")
@@ -88,7 +100,7 @@ async def index(request: web.Request) -> web.Response:
     bodies = [
         (
             await store.views.show_exactly(
-                who.account_id, job.number, Where(job.version, job.position, False), projection
+                who.account_id, job.number, Where(job.version, job.position, False), projection, to
             )
         ).body
         for job in page[:limit]
@@ -104,30 +116,45 @@ async def index(request: web.Request) -> web.Response:
     return web.Response(body=body, content_type="application/json", headers=headers)
 
 
-async def number_in(request: web.Request, who: Principal) -> int:
-    """The number of the job that the address names. Raises Problem when there can be none."""
-    return await number_of(request.app[STORE], who, request.match_info["id"])
-
-
-async def number_of(store: Store, who: Principal, text: str) -> int:
-    """The number of the job that `text` names, by number or uid. Raises Problem when there can be none."""
-    if text.isdigit() and text.isascii() and len(text) <= 18 and text[0] != "0":
-        return int(text)
-    number = await store.jobs.number_of(who.account_id, UUID(text)) if _UID.fullmatch(text) else None
-    if number is None:
-        raise Problem("not-found", NO_SUCH_JOB)
-    return number
-
-
 def format_named(name: str) -> Projection[Any]:
     """The format of that name. Raises Problem when there is none."""
-    projection = FORMATS.get(name)
+    projection = PROJECTIONS.get(name)
     if projection is None:
-        raise Problem("malformed", f"format is one of {', '.join(FORMATS)}")
+        raise Problem("malformed", f"format is one of {', '.join(PROJECTIONS)}")
     return projection
 
 
-async def _as_of(store: Store, who: Principal, number: int, text: str, projection: Projection[Any]) -> web.Response:
+def _shown_as(request: web.Request, who: Principal, name: str) -> tuple[Projection[Any], Audience]:
+    if name == "native":
+        return native.PROJECTION, ANYBODY
+    return format_named(name), audience(request, who, name)
+
+
+def _kept(wanted: native.Submission) -> int | str | None:
+    """The number or uid that an imported job keeps. Raises Problem."""
+    if wanted.id is None:
+        return None
+    text = str(wanted.id)
+    format = FORMATS.get(wanted.format)
+    kept = plain_number(text) or plain_uid(text) if format is None else format.identify(text)
+    if kept is None or (isinstance(kept, int) and kept > LARGEST):
+        raise Problem("malformed", f"{text} cannot be the id of a job in the format {wanted.format}")
+    return kept
+
+
+async def _location(store: Store, who: Principal, appended: Appended, name: str, to: Audience) -> str:
+    """The job's address in a format."""
+    format: Format[Any] | None = FORMATS.get(name)
+    if format is None:
+        return f"/jobs/{appended.job}"
+    where = Where(appended.version, appended.position, False)
+    uid = await store.views.look_exactly(who.account_id, appended.job, where, native.PROJECTION, lambda job, _: job.uid)
+    return format.location(appended.job, uid, to)
+
+
+async def _as_of(
+    store: Store, who: Principal, number: int, text: str, projection: Projection[Any], to: Audience
+) -> web.Response:
     at = conditions.moment(text)
     if isinstance(at, int):
         head = await store.history.head(who.account_id)
@@ -143,7 +170,8 @@ async def _as_of(store: Store, who: Principal, number: int, text: str, projectio
         raise Problem("not-found", f"there was no such job at position {position}")
     if where.removed:
         raise Problem("gone", f"its history is at /jobs/{number}/events")
-    shown = await store.views.show_exactly(who.account_id, number, where, projection)
+    then = await store.history.time_of(who.account_id, position) if isinstance(at, int) else at
+    shown = await store.views.show_exactly(who.account_id, number, where, projection, to, then)
     return web.Response(body=shown.body, content_type="application/json", headers=_headers(shown))
 
 

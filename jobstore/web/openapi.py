@@ -1,4 +1,7 @@
-"""Knows how the native calls are described to programs (OpenAPI 3.1): bodies from the types that parse them."""
+"""Knows how the native calls are described to programs (OpenAPI 3.1): bodies from the types that parse them.
+
+The vendors' are described in `described`.
+"""
 
 from functools import cache
 from typing import Any, Final, get_args
@@ -8,10 +11,11 @@ import orjson
 from aiohttp import web
 
 from jobstore import __version__
-from jobstore.formats import FORMATS, native
+from jobstore.formats import PROJECTIONS, native
 from jobstore.job.commands import Report
 from jobstore.job.decider import LEADS_TO
 from jobstore.store.history import PAGE
+from jobstore.web import described
 from jobstore.web.problems import MEDIA_TYPE
 
 _REF: Final = "#/components/schemas/{name}"
@@ -61,9 +65,9 @@ def describe() -> dict[str, Any]:
             "description": "A job's history is the truth: append events, poll views, replay the past.",
         },
         "security": [{"bearer": []}, {"basic": []}],
-        "paths": _paths(),
+        "paths": _paths() | described.paths(),
         "components": {
-            "schemas": schemas,
+            "schemas": schemas | described.schemas(),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "basic": {"type": "http", "scheme": "basic", "description": "The key is the password."},
@@ -78,7 +82,7 @@ def _paths() -> dict[str, Any]:
         "name": "id", "in": "path", "required": True, "schema": {"type": "string"},
         "description": "The job's number or uid",
     }  # fmt: skip
-    in_format = _query("format", {"type": "string", "enum": list(FORMATS), "default": "native"})
+    in_format = _query("format", {"type": "string", "enum": list(PROJECTIONS), "default": "native"})
     limit = _query("limit", {"type": "integer", "minimum": 1, "maximum": PAGE, "default": 100})
     repeat = _header(
         "Idempotency-Key", {"type": "string", "maxLength": 255}, "The same key twice gives the first answer"
@@ -168,7 +172,7 @@ def _call(
     call: dict[str, Any] = {
         "operationId": id,
         "summary": summary,
-        "responses": answers | {str(status): problem for status in (400, 401, 403, *refusals, 503)},
+        "responses": answers | {str(status): problem for status in (400, 401, 403, *refusals, 429, 503)},
     }
     if parameters:
         call["parameters"] = parameters

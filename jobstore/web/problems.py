@@ -1,15 +1,15 @@
-"""Knows how every failure is told to a client: as application/problem+json (RFC 9457). One place, for all handlers."""
+"""Knows what every failure is called, and how the native dialect tells it: as application/problem+json (RFC 9457)."""
 
 import logging
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
 import orjson
 from aiohttp import web
 
+from jobstore.formats.contract import Failure
 from jobstore.job.decider import Refused
-from jobstore.store.batch import Conflict, KeyReused, NoSuchJob
+from jobstore.store.batch import Claimed, Conflict, IdTaken, KeyReused, NoSuchJob
 from jobstore.store.postgres import Unavailable
 
 log = logging.getLogger(__name__)
@@ -25,12 +25,14 @@ _TITLES: Final[dict[str, tuple[int, str]]] = {
     "timeout": (408, "The request's body did not arrive in time"),
     "refused": (409, "The job's state does not allow this"),
     "gone": (410, "The job was removed"),
+    "taken": (409, "That is taken"),
     "version-differs": (412, "The job is at another version"),
     "not-reached": (412, "The log has not reached that position"),
     "too-large": (413, "The request is too large"),
     "unsupported-media-type": (415, "The body is of a type that is not read here"),
     "malformed": (422, "The request makes no sense"),
     "key-reused": (422, "The idempotency key belongs to another request"),
+    "throttled": (429, "The account has used up its rate"),
     "unavailable": (503, "The store cannot be reached right now"),
     "internal": (500, "Something is wrong with the server"),
 }
@@ -75,6 +77,12 @@ def explain(error: Exception) -> Problem:
             return Problem("not-found", "there is no such job")
         case Conflict():
             return Problem("version-differs", str(error), headers={"ETag": f'"{error.version}"'}, version=error.version)
+        case IdTaken():
+            return Problem("taken", "the account has a job with this id")
+        case Claimed():
+            return Problem("taken", f"job {error.number} makes, or has made, the same", job=error.number)
+        case Failure():
+            return Problem(error.name, error.detail)
         case KeyReused():
             return Problem("key-reused", str(error))
         case msgspec.ValidationError():
@@ -109,16 +117,3 @@ def break_off(request: web.Request, error: Exception) -> None:
         explain(error)
     if request.transport is not None:
         request.transport.abort()
-
-
-@web.middleware
-async def tell(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Turn whatever a handler raises into a problem document."""
-    try:
-        return await handler(request)
-    except Exception as error:
-        if isinstance(error, web.HTTPException) and error.status < 400:
-            raise
-        return explain(error).response()

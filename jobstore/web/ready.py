@@ -12,6 +12,8 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web_request import BaseRequest
 
+from jobstore.web.telling import ALLOWANCE
+
 _date = (0, b"")
 
 
@@ -45,8 +47,8 @@ class Ready(web.StreamResponse):
 
 
 def suits(request: web.Request) -> bool:
-    """Whether the client speaks the version that a ready answer is in."""
-    return request.version == HttpVersion11
+    """Whether the client speaks the version that a ready answer is in, and is told nothing of its own."""
+    return request.version == HttpVersion11 and ALLOWANCE not in request
 
 
 def _now() -> bytes:

@@ -7,18 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobstore.formats import FORMATS, native
+from jobstore.formats import PROJECTIONS, native
 from jobstore.formats.native import PROJECTION
 from jobstore.job import codec
 from jobstore.job import events as e
 from jobstore.job.decider import INITIAL, LEADS_TO, evolve
-from tests.histories import BEGIN, UID, histories, place
+from tests.histories import BEGIN, UID, histories, place, rendered
 
 TIMES = ("created_at", "started_at", "updated_at", "ended_at")
 
 
 def shown(recorded: list[e.Recorded]) -> dict[str, Any]:
-    job: dict[str, Any] = orjson.loads(PROJECTION.show(PROJECTION.fold(recorded)))
+    job: dict[str, Any] = orjson.loads(rendered(PROJECTION, PROJECTION.fold(recorded)))
     return job
 
 
@@ -40,9 +40,9 @@ def test_the_view_at_every_prefix_is_the_fold_of_that_prefix(events: list[e.Even
     view, lived = PROJECTION.fold(()), []
     for one in recorded:
         view = PROJECTION.evolve(view, one)
-        lived.append(PROJECTION.show(view))
+        lived.append(rendered(PROJECTION, view))
     for version, body in enumerate(lived, 1):
-        assert PROJECTION.show(PROJECTION.fold(recorded[:version])) == body
+        assert rendered(PROJECTION, PROJECTION.fold(recorded[:version])) == body
 
 
 @given(histories, st.data())
@@ -56,13 +56,13 @@ def test_a_fold_that_is_frozen_and_thawed_on_its_way_is_a_fold_in_one(
         view = PROJECTION.thaw(PROJECTION.freeze(PROJECTION.fold(recorded[begin:end], view)))
     whole = PROJECTION.fold(recorded)
     assert view == whole
-    assert PROJECTION.show(view) == PROJECTION.show(whole)
+    assert rendered(PROJECTION, view) == rendered(PROJECTION, whole)
 
 
 @given(histories)
 def test_what_was_read_back_looks_like_what_was_said(events: list[e.Event]) -> None:
     stored = [codec.decode(codec.name(event), codec.encode(event)) for event in events]
-    assert PROJECTION.show(PROJECTION.fold(place(stored))) == PROJECTION.show(PROJECTION.fold(place(events)))
+    assert rendered(PROJECTION, PROJECTION.fold(place(stored))) == rendered(PROJECTION, PROJECTION.fold(place(events)))
 
 
 @given(histories)
@@ -91,7 +91,7 @@ def test_outputs_and_results_are_all_there_and_a_key_is_there_once(events: list[
     job = shown(place(events))
     for kind, list_of in (
         (e.OutputProduced, job["outputs"]),
-        (e.ResultRecorded, PROJECTION.fold(place(events)).results),
+        (e.ResultRecorded, PROJECTION.fold(place(events)).results.all),
     ):
         said = [event for event in events if isinstance(event, kind)]
         keys = [event.key for event in said if event.key is not None]
@@ -203,4 +203,4 @@ def test_a_recorded_event_is_shown_with_its_payload_as_it_was_stored() -> None:
         "position": 3, "job": 7, "version": 1, "type": "annotated", "at": "2026-01-31T12:00:00Z",
         "data": {"b": 1.0, "a": 18446744073709551615}, "by": "acme/tests",
     }  # fmt: skip
-    assert FORMATS["native"] is PROJECTION
+    assert PROJECTIONS["native"] is PROJECTION

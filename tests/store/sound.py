@@ -6,7 +6,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from jobstore.formats import FORMATS
+from jobstore.formats import PROJECTIONS
 from jobstore.job import codec
 from jobstore.job.decider import INITIAL, State, evolve
 from jobstore.job.events import JobQueued, Recorded
@@ -79,7 +79,7 @@ async def _assert_memos(
     connection: "asyncpg.Connection[Any]", account_id: int, jobs: dict[int, list[Recorded]]
 ) -> None:
     for row in await connection.fetch("SELECT * FROM views WHERE account_id = $1", account_id):
-        projection = FORMATS.get(row["format"])
+        projection = PROJECTIONS.get(row["format"])
         if projection is None or projection.revision != row["revision"]:
             continue
         view = projection.fold(jobs[row["job"]][: row["version"]])

@@ -23,7 +23,7 @@ def _evolve(view: Seen, recorded: Recorded) -> Seen:
 
 
 STRICT: Final[Projection[Any]] = Projection(
-    name="strict", revision=1, view=Seen, evolve=_evolve, show=lambda view: orjson.dumps(view.positions)
+    name="strict", revision=1, view=Seen, evolve=_evolve, show=lambda view, audience, at: orjson.dumps(view.positions)
 )
 
 

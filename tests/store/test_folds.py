@@ -20,7 +20,7 @@ from jobstore.store import Store, views
 from jobstore.store.batch import Appended
 from jobstore.store.ledger import Ledger
 from jobstore.store.views import Views, Where
-from tests.histories import commands
+from tests.histories import commands, rendered
 from tests.store.asking import SECONDS, new_job, note, outcomes, say, submit
 from tests.store.sound import assert_sound
 from tests.store.strictly import STRICT, Seen, seen
@@ -81,12 +81,12 @@ async def test_a_view_at_a_position_is_the_fold_of_what_came_up_to_there(
                 continue
             assert where is not None
             assert where[:2] == (prefix[-1].version, prefix[-1].position)
-            body = native.show(native.PROJECTION.fold(prefix))
+            body = rendered(native.PROJECTION, native.PROJECTION.fold(prefix))
             for node in (fresh, store.views):
                 exact = await node.show_exactly(account, job, where, native.PROJECTION)
                 assert (exact.version, exact.position, exact.body) == (*where[:2], body)
                 later = await node.show(account, job, where, native.PROJECTION)
-                assert later.body == native.show(native.PROJECTION.fold(recorded[: later.version]))
+                assert later.body == rendered(native.PROJECTION, native.PROJECTION.fold(recorded[: later.version]))
                 assert later.version >= where.version
         await fresh.close()
     finally:

@@ -1,0 +1,70 @@
+"""Knows how the vendors' calls are described to programs (OpenAPI 3.1): from the same values that are carried out."""
+
+import re
+from http import HTTPStatus
+from typing import Any, Final
+
+from jobstore.formats import FORMATS
+from jobstore.formats.contract import Call, Format
+
+_NAMES: Final = re.compile(r"\{(\w+)\}")
+_ALWAYS: Final = (401, 429, 503)
+_MEANS: Final = {"id": "The job's id, as this vendor writes it", "account": "The key's account"}
+
+
+def schemas() -> dict[str, Any]:
+    """What a job and a failure are, format by format."""
+    return {
+        f"{format.name}.{what}": schema
+        for format in FORMATS.values()
+        for what, schema in (("job", format.schema), ("failure", format.failure))
+    }
+
+
+def paths() -> dict[str, dict[str, Any]]:
+    """Every address of every format, with its calls."""
+    described: dict[str, dict[str, Any]] = {}
+    for format in FORMATS.values():
+        for number, call in enumerate(format.calls, 1):
+            for spelling, path in enumerate(call.paths, 1):
+                operation = f"{format.name}.{number}" + (f".{spelling}" if spelling > 1 else "")
+                described.setdefault(path, {})[call.method.lower()] = _call(format, call, path, operation)
+    return described
+
+
+def _call(format: Format[Any], call: Call[Any], path: str, operation: str) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": HTTPStatus(call.status).phrase}
+    schema = call.answers
+    if schema is not None:
+        shown = {"$ref": f"#/components/schemas/{format.name}.job"} if schema is format.schema else schema
+        answer["content"] = {"application/json": {"schema": shown}}
+    failure = {
+        "description": "What went wrong",
+        "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{format.name}.failure"}}},
+    }
+    parameters = [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string"},
+            "description": _MEANS.get(name, name),
+        }
+        for name in _NAMES.findall(path)
+    ] + [{"name": name, "in": "query", "schema": schema} for name, schema in call.query.items()]
+    described: dict[str, Any] = {
+        "operationId": operation,
+        "summary": call.summary,
+        "tags": [format.name],
+        "responses": {str(call.status): answer}
+        | {str(status): failure for status in sorted({*_ALWAYS, *call.refusals})},
+    }
+    if parameters:
+        described["parameters"] = parameters
+    if call.takes is not None:
+        media = ("application/json", "application/x-www-form-urlencoded")
+        described["requestBody"] = {
+            "required": True,
+            "content": {kind: {"schema": call.takes} for kind in media},
+        }
+    return described
