@@ -13,9 +13,10 @@ import msgspec
 
 from jobstore.job import codec
 from jobstore.job.decider import State, evolve
-from jobstore.store.batch import Append, Draft, Head, Job, Jobs, Key, Known, NoSuchAccount, Remembered
+from jobstore.store.batch import Append, Draft, Head, Job, Jobs, Key, Known, NoSuchAccount, Remembered, Taken
 from jobstore.store.memory import Memory
 from jobstore.store.postgres import Connection, Postgres, is_transient
+from jobstore.store.taken import taken
 
 STATES: Final = 100_000  # job states kept in memory
 
@@ -109,6 +110,8 @@ class Writer:
         heads: dict[int, Head] = {}
         jobs: dict[int, Mapping[int, Known]] = {}
         for request in batch:
+            if request.imported:
+                return None
             account_id = request.account_id
             if account_id not in heads:
                 head = self._memory.head(account_id)
@@ -118,7 +121,7 @@ class Writer:
                 jobs[account_id] = self._memory.jobs(account_id)
             if request.job is not None and request.job not in jobs[account_id]:
                 return None
-        draft = Draft(heads, jobs, {}, self._clock())
+        draft = Draft(heads, jobs, {}, Taken(), self._clock())
         draft.add(batch)
         # That a key was used before shows in the write. A refusal writes nothing, so there it must be asked for.
         if any(request.key is not None and isinstance(outcome, Exception) for request, outcome in draft.outcomes):
@@ -136,7 +139,7 @@ class Writer:
         async with self._postgres.connection() as connection:
             try:
                 return await _write(connection, draft)
-            except asyncpg.UniqueViolationError:  # an idempotency key that was used before
+            except asyncpg.UniqueViolationError:  # an idempotency key that was used before, or the number of an import
                 return False
             except Exception as error:
                 if is_transient(error):
@@ -163,7 +166,8 @@ class Writer:
                 for account_id, head in heads.items():
                     self._memory.confirm(account_id, head)
                 jobs = await self._load(connection, held)
-                draft = Draft(heads, jobs, await _remembered(connection, held), self._clock())
+                remembered = await _remembered(connection, held)
+                draft = Draft(heads, jobs, remembered, await taken(connection, heads, held), self._clock())
                 draft.add(held)
                 if wait:  # what could not be locked is not there
                     draft.outcomes += [(request, NoSuchAccount(str(request.account_id))) for request in left]

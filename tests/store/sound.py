@@ -50,7 +50,7 @@ async def _assert_account(connection: "asyncpg.Connection[Any]", account_id: int
 
     assert (head["position"], head["hash"]) == (len(rows), hash), f"the head of {name} is not its last event"
     assert not rows or head["at"] == rows[-1]["at"]
-    assert sorted(jobs) == list(range(1, head["jobs"] + 1)), "jobs are numbered without gaps"
+    assert jobs.keys() >= set(range(1, head["jobs"] + 1)), "numbers are given in order, without gaps"
     await _assert_jobs(connection, account_id, jobs)
     await _assert_memos(connection, account_id, jobs)
     await _assert_keys(connection, account_id, jobs)

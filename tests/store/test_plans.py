@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from jobstore.store import Store, history, jobs, views, writing
+from jobstore.store import Store, history, jobs, taken, views, writing
 from tests.store.asking import query
 
 ACCOUNTS, JOBS, EVENTS = 3, 2000, 20_000
@@ -52,6 +52,8 @@ STATEMENTS = {
     "writing._REMEMBER": writing._REMEMBER,
     "writing._HASH_AT": writing._HASH_AT,
     "writing._WRITE": writing._WRITE,
+    "taken.NUMBERS": taken.NUMBERS,
+    "taken.UIDS": taken.UIDS,
     **{
         f"jobs.listing{filters}": jobs.listing(*filters)
         for count in range(4)
