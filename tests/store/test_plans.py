@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from jobstore.store import Store, history, jobs, taken, views, writing
+from jobstore.store import Store, accounts, history, jobs, taken, views, writing
 from tests.store.asking import query
 
 ACCOUNTS, JOBS, EVENTS = 3, 2000, 20_000
@@ -34,9 +34,12 @@ INSERT INTO views (account_id, job, format, revision, version, position, memo)
     SELECT account_id, number, 'native', 1, 1, 1, '{{}}' FROM jobs;
 INSERT INTO keys (key_id, account_id, name, scope, hash)
     SELECT 'key-' || account_id, account_id, 'a', 'read', sha256('x') FROM accounts;
+INSERT INTO keys (key_id, account_id, name, scope, hash, job)
+    SELECT 'job-' || account_id || '-' || number, account_id, 'job-' || number, 'write', sha256('x'), number FROM jobs;
 """
 
 STATEMENTS = {
+    "accounts.KEEP_ONLY": accounts.KEEP_ONLY,
     "history.OF_JOB": history.OF_JOB,
     "history.OF_ACCOUNT": history.OF_ACCOUNT,
     "history.HEAD": history.HEAD,
@@ -140,6 +143,10 @@ async def test_a_page_is_read_in_the_order_of_its_index(filled: str, name: str) 
 async def test_a_page_of_few_among_many_is_found_without_reading_the_many(filled: str, name: str) -> None:
     indexes = {node.get("Index Name") for node in await plan(filled, jobs.listing(name))}
     assert f"jobs_by_{name}" in indexes
+
+
+async def test_the_keys_of_a_job_are_found_without_reading_those_of_the_account(filled: str) -> None:
+    assert "keys_by_job" in {node.get("Index Name") for node in await plan(filled, accounts.KEEP_ONLY)}
 
 
 async def test_the_plans_are_those_that_a_node_gets(filled: str) -> None:
