@@ -29,7 +29,7 @@ class Store:
         self.ledger = Ledger(self.postgres, patience=patience, clock=clock)
         self.history = History(self.postgres)
         self.jobs = Jobs(self.postgres)
-        self.views = Views(self.postgres, self.history)
+        self.views = Views(self.postgres, self.history, clock=clock)
         self.watch = Watch(self.views, self.history)
         self.ledger.listen(self.watch.hear)
 
