@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Any
+from typing import Any, get_args
 
 import asyncpg
 import pytest
@@ -49,6 +49,7 @@ STATEMENTS = {
     "views.MEMO": views.MEMO,
     "views.REMEMBER": views.REMEMBER,
     "jobs.BY_UID": jobs.BY_UID,
+    "jobs.LATEST": jobs.LATEST,
     "writing._LOCK": writing._LOCK,
     "writing._LOCK_WHAT_IS_FREE": writing._LOCK_WHAT_IS_FREE,
     "writing._LOAD": writing._LOAD,
@@ -62,8 +63,16 @@ STATEMENTS = {
         for count in range(4)
         for filters in combinations(("phase", "kind", "user"), count)
     },
+    **{
+        f"jobs.searching({order}, {descending}, {sought})": jobs.searching(order, descending, *sought)
+        for order in get_args(jobs.Order)
+        for descending in (True, False)
+        for count in range(4)
+        for sought in combinations(("phases", "text", "since"), count)
+    },
 }
 IN_THE_ORDER_OF_AN_INDEX = ("history.OF_JOB", "history.OF_ACCOUNT", "jobs.listing()")
+SEARCHES = [name for name in STATEMENTS if name.startswith("jobs.searching")]
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +152,23 @@ async def test_a_page_is_read_in_the_order_of_its_index(filled: str, name: str) 
 async def test_a_page_of_few_among_many_is_found_without_reading_the_many(filled: str, name: str) -> None:
     indexes = {node.get("Index Name") for node in await plan(filled, jobs.listing(name))}
     assert f"jobs_by_{name}" in indexes
+
+
+@pytest.mark.parametrize("name", [*SEARCHES, "jobs.LATEST"])
+async def test_of_a_job_that_is_searched_one_event_is_read_whatever_its_history(filled: str, name: str) -> None:
+    scans = [node for node in await plan(filled, STATEMENTS[name]) if node.get("Relation Name") == "events"]
+    assert scans
+    for node in scans:
+        assert node["Index Name"] == "events_job_version_is_taken"
+        assert re.search(r"\(job = ", node["Index Cond"])
+
+
+@pytest.mark.parametrize("name", [name for name in SEARCHES if "created" in name and "since" not in name])
+async def test_a_page_in_the_order_of_creation_is_read_from_an_index_to_its_end_and_no_further(
+    filled: str, name: str
+) -> None:
+    limits = [node for node in await plan(filled, STATEMENTS[name]) if node["Node Type"] == "Limit"]
+    assert any(node["Plans"][0].get("Index Name") == "jobs_pkey" for node in limits)
 
 
 async def test_the_keys_of_a_job_are_found_without_reading_those_of_the_account(filled: str) -> None:
