@@ -42,6 +42,14 @@ class IdTaken(Exception):
     """Another job of the account has the number or the uid that was chosen."""
 
 
+class Claimed(Exception):
+    """What the new job was to make is another's: of the job `number`, which has neither failed nor been cancelled."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"job {number} has this claim")
+        self.number = number
+
+
 class KeyReused(Exception):
     """The idempotency key was used before, for another request."""
 
@@ -65,7 +73,8 @@ class Append:
     `by` says who asks, `expected` the version that the job must be at, `key` and `digest` are the idempotency key and
     SHA-256 of the request that it stands for, `deadline` is of the loop's clock.
 
-    A new job may be `imported`: the caller chose its uid, and maybe its `number`, so another job may have them.
+    A new job may be `imported`: the caller chose its uid, and maybe its `number`, so another job may have them. It may
+    be `exclusive`: not to be made while another job that has its claim goes on, or once that is completed.
     """
 
     account_id: int
@@ -77,6 +86,7 @@ class Append:
     digest: bytes = b""
     number: int | None = None
     imported: bool = False
+    exclusive: bool = False
     deadline: float = 0.0
     future: "Future[Appended]" = field(init=False)
 
@@ -126,6 +136,7 @@ class Taken:
 
     numbers: "set[Job]" = field(default_factory=set)
     uids: set[tuple[int, UUID]] = field(default_factory=set)
+    claims: "dict[Claim, list[int]]" = field(default_factory=dict)  # numbers of jobs
 
 
 ROW_AFTER: Final = 64  # events; a job's row may be this far behind, which is what loading its state folds at most
@@ -133,6 +144,7 @@ ROW_AFTER: Final = 64  # events; a job's row may be this far behind, which is wh
 Job = tuple[int, int]  # account_id, number
 Jobs = Mapping[int, Mapping[int, Known]]  # by account_id, then by number
 Key = tuple[int, str]  # account_id, idempotency key
+Claim = tuple[int, str]  # account_id, claim
 
 _NOTHING: Final = Known(0, 0, INITIAL, 0)
 _encode_state = msgspec.json.Encoder().encode
@@ -195,7 +207,7 @@ class Draft:
         """The rows of jobs that this batch makes."""
         return [
             (account_id, number, queued.uid, queued.kind, queued.user,
-             state.phase, state.removed, known.version, _encode_state(state).decode())
+             state.phase, state.removed, known.version, _encode_state(state).decode(), queued.claim)
             for (account_id, number), queued in self.created.items()
             for known in (self.states[account_id][number],)
             for state in (known.state,)
@@ -255,6 +267,8 @@ class Draft:
                     head.jobs = number
                 if request.imported:
                     self._taken.uids.add((account_id, UUID(queued.uid)))
+                if queued.claim is not None:
+                    self._taken.claims.setdefault((account_id, queued.claim), []).append(number)
             row, was = known.row, known.state
             if state.phase != was.phase or state.removed != was.removed or version - row >= ROW_AFTER:
                 self.due.add((account_id, number))
@@ -277,13 +291,18 @@ class Draft:
         return number
 
     def _submission(self, request: Append, added: list[Event]) -> JobQueued:
-        """What a new job begins with. Raises IdTaken when another job has its uid."""
+        """What a new job begins with. Raises IdTaken or Claimed when another job has its uid or claim."""
         if not added:
             raise Refused("a new job begins with its submission")
         queued = added[0]
         assert isinstance(queued, JobQueued), "a new job begins with its submission"
         if request.imported and (request.account_id, UUID(queued.uid)) in self._taken.uids:
             raise IdTaken("another job has this uid")
+        if request.exclusive and queued.claim is not None:
+            states = self.states[request.account_id]
+            for number in self._taken.claims.get((request.account_id, queued.claim), ()):
+                if number not in states or states[number].state.phase not in ("failed", "cancelled"):
+                    raise Claimed(number)
         return queued
 
 

@@ -1,4 +1,4 @@
-"""Knows how to find out which ids a batch cannot give to new jobs; must not know who asks for them, or in which order.
+"""Knows how to find out what new jobs cannot have: ids and claims of others; must not know who of a batch gets what.
 
 To be asked while the heads are locked, so that what is free stays free until the batch is written.
 """
@@ -9,7 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from jobstore.job.commands import Submit
-from jobstore.store.batch import Append, Head, Job, Taken
+from jobstore.store.batch import Append, Claim, Head, Job, Taken
 from jobstore.store.postgres import Connection
 
 WINDOW: Final = 1000  # numbers after an account's counter that are looked at first; twice as many each further time
@@ -23,6 +23,15 @@ UIDS: Final = """
 SELECT account_id, uid
 FROM unnest($1::integer[], $2::uuid[]) AS wanted (account_id, uid) JOIN jobs USING (account_id, uid)
 """
+CLAIMS: Final = """
+SELECT account_id, wanted.claim, number
+FROM unnest($1::integer[], $2::text[]) AS wanted (account_id, claim), LATERAL (
+    SELECT number FROM jobs WHERE jobs.account_id = wanted.account_id AND claim IS NOT NULL
+        AND phase NOT IN ('failed', 'cancelled') AND hashtextextended(claim, 0) = hashtextextended(wanted.claim, 0)
+        AND claim = wanted.claim
+    ORDER BY number LIMIT $3
+) AS holder ORDER BY number
+"""
 
 Span = tuple[int, int, int]  # account_id, first number, last number
 
@@ -34,6 +43,7 @@ async def taken(connection: Connection, heads: Mapping[int, Head], requests: Seq
     return Taken(
         numbers=await _within(connection, chosen) | await _after(connection, heads, new),
         uids=await _uids(connection, new),
+        claims=await _claims(connection, new, len(requests)),
     )
 
 
@@ -60,12 +70,29 @@ async def _within(connection: Connection, spans: Iterable[Span]) -> set[Job]:
 
 async def _uids(connection: Connection, new: Sequence[Append]) -> set[tuple[int, UUID]]:
     wanted = {
-        (request.account_id, UUID(command.uid))
-        for request in new
-        if request.imported
-        for command in request.commands[:1]
-        if isinstance(command, Submit)
+        (request.account_id, UUID(submit.uid)) for request in new if request.imported for submit in _submits(request)
     }
     if not wanted:
         return set()
     return {(row[0], row[1]) for row in await connection.fetch(UIDS, *zip(*wanted, strict=True))}
+
+
+async def _claims(connection: Connection, new: Sequence[Append], ends: int) -> dict[Claim, list[int]]:
+    """Who holds the claims that are to be exclusive: of each the first, and as many more as the batch could end."""
+    wanted = {
+        (request.account_id, submit.claim)
+        for request in new
+        if request.exclusive
+        for submit in _submits(request)
+        if submit.claim is not None
+    }
+    held: dict[Claim, list[int]] = {}
+    if wanted:
+        for account_id, claim, number in await connection.fetch(CLAIMS, *zip(*wanted, strict=True), ends + 1):
+            held.setdefault((account_id, claim), []).append(number)
+    return held
+
+
+def _submits(request: Append) -> list[Submit]:
+    """What a request for a new job begins with."""
+    return [command for command in request.commands[:1] if isinstance(command, Submit)]

@@ -58,21 +58,21 @@ WITH draft AS (
         AS m (account_id, number, version, phase, removed, state), holds
     WHERE jobs.account_id = m.account_id AND jobs.number = m.number
 ), fresh AS (
-    INSERT INTO jobs (account_id, number, uid, kind, user_name, phase, removed, version, state)
+    INSERT INTO jobs (account_id, number, uid, kind, user_name, phase, removed, version, state, claim)
     SELECT f.* FROM unnest($13::integer[], $14::bigint[], $15::uuid[], $16::text[], $17::text[], $18::text[],
-        $19::boolean[], $20::integer[], $21::text[]) AS f, holds
+        $19::boolean[], $20::integer[], $21::text[], $22::text[]) AS f, holds
 ), remembered AS (
     INSERT INTO idempotency (account_id, key, digest, job, first_version, last_version, position, created_at)
-    SELECT r.*, now() FROM unnest($22::integer[], $23::text[], $24::bytea[], $25::bigint[], $26::integer[],
-        $27::integer[], $28::bigint[]) AS r, holds
+    SELECT r.*, now() FROM unnest($23::integer[], $24::text[], $25::bytea[], $26::bigint[], $27::integer[],
+        $28::integer[], $29::bigint[]) AS r, holds
 ), added AS (
     INSERT INTO events (account_id, position, job, version, type, at, data, by, trace, hash)
     SELECT draft.account_id, e.position, job, version, type, draft.at, data, by, trace, decode(e.hash, 'hex')
     FROM unnest(
-        string_to_array($29, E'\\x1f')::integer[], string_to_array($30, E'\\x1f')::bigint[],
-        string_to_array($31, E'\\x1f')::bigint[], string_to_array($32, E'\\x1f')::integer[],
-        string_to_array($33, E'\\x1f'), string_to_array($34, E'\\x1f'), string_to_array($35, E'\\x1f'),
-        string_to_array($36, E'\\x1f', ''), string_to_array($37, E'\\x1f')
+        string_to_array($30, E'\\x1f')::integer[], string_to_array($31, E'\\x1f')::bigint[],
+        string_to_array($32, E'\\x1f')::bigint[], string_to_array($33, E'\\x1f')::integer[],
+        string_to_array($34, E'\\x1f'), string_to_array($35, E'\\x1f'), string_to_array($36, E'\\x1f'),
+        string_to_array($37, E'\\x1f', ''), string_to_array($38, E'\\x1f')
     ) AS e (account_id, position, job, version, type, data, by, trace, hash) JOIN draft USING (account_id), holds
 )
 UPDATE heads SET position = draft.position, jobs = draft.jobs, hash = draft.hash, at = draft.at
@@ -110,7 +110,7 @@ class Writer:
         heads: dict[int, Head] = {}
         jobs: dict[int, Mapping[int, Known]] = {}
         for request in batch:
-            if request.imported:
+            if request.imported or request.exclusive:
                 return None
             account_id = request.account_id
             if account_id not in heads:
@@ -233,7 +233,7 @@ async def _write(connection: Connection, draft: Draft) -> bool:
     """Whether the draft was written, which is as a whole or not at all."""
     heads = [(a, draft.before[a], h.position, h.jobs, h.hash, h.at) for a, h in draft.heads.items()]
     keys = [(*key, *remembered) for key, remembered in draft.keys.items()]
-    tables = ((heads, 6), (draft.moved(), 6), (draft.fresh(), 9), (keys, 7))
+    tables = ((heads, 6), (draft.moved(), 6), (draft.fresh(), 10), (keys, 7))
     arrays = (column for rows, width in tables for column in _columns(rows, width))
     status = await connection.execute(_WRITE, *arrays, *_texts(draft.events))
     return bool(status == f"UPDATE {len(heads)}")

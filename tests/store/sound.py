@@ -73,6 +73,7 @@ async def _assert_jobs(connection: "asyncpg.Connection[Any]", account_id: int, j
         queued = events[0].event
         assert isinstance(queued, JobQueued)
         assert (row["uid"].hex, row["kind"], row["user_name"]) == (queued.uid, queued.kind, queued.user)
+        assert row["claim"] == queued.claim
 
 
 async def _assert_memos(

@@ -122,10 +122,12 @@ async def test_chosen_numbers_of_a_batch_are_not_given_to_those_who_only_want_th
     monkeypatch.setattr(taken, "WINDOW", 1)
     requests = [request for n in range(1, 16) for request in (keep(account, 2 * n), submit(account))]
     await store.ledger.append(keep(account, 21))
+    heard = drafts(store)
     done = await outcomes(*map(store.ledger.append, requests))
     chosen, counted = numbers(done)[::2], numbers(done)[1::2]
     assert chosen == [2 * n for n in range(1, 16)]
     assert counted == [n for n in range(1, 32, 2) if n != 21]
+    assert len(heard) == 1
     await assert_sound(dsn)
 
 

@@ -19,9 +19,9 @@ FILL = f"""
 INSERT INTO accounts (name) SELECT 'account-' || n FROM generate_series(1, 600) AS n;
 INSERT INTO heads (account_id, position, jobs, hash)
     SELECT account_id, {EVENTS} / {ACCOUNTS}, {JOBS} / {ACCOUNTS}, sha256(name::bytea) FROM accounts;
-INSERT INTO jobs (account_id, number, uid, kind, user_name, phase, version, state)
+INSERT INTO jobs (account_id, number, uid, kind, user_name, claim, phase, version, state)
     SELECT 1 + n % {ACCOUNTS}, 1 + n / {ACCOUNTS}, gen_random_uuid(), 'kind-' || n % 7,
-        CASE WHEN n % 3 = 0 THEN 'user-' || n % 40 END,
+        CASE WHEN n % 3 = 0 THEN 'user-' || n % 40 END, CASE WHEN n % 2 = 0 THEN 'claim-' || n % 50 END,
         (ARRAY['queued', 'running', 'running', 'completed', 'completed', 'completed', 'failed'])[1 + n % 7], 1, '{{}}'
     FROM generate_series(0, {JOBS} - 1) AS n;
 INSERT INTO events (account_id, position, job, version, type, at, data, by, hash)
@@ -58,6 +58,7 @@ STATEMENTS = {
     "writing._WRITE": writing._WRITE,
     "taken.NUMBERS": taken.NUMBERS,
     "taken.UIDS": taken.UIDS,
+    "taken.CLAIMS": taken.CLAIMS,
     **{
         f"jobs.listing{filters}": jobs.listing(*filters)
         for count in range(4)
@@ -173,6 +174,12 @@ async def test_a_page_in_the_order_of_creation_is_read_from_an_index_to_its_end_
 
 async def test_the_keys_of_a_job_are_found_without_reading_those_of_the_account(filled: str) -> None:
     assert "keys_by_job" in {node.get("Index Name") for node in await plan(filled, accounts.KEEP_ONLY)}
+
+
+async def test_who_holds_a_claim_is_found_without_reading_other_jobs(filled: str) -> None:
+    [scan] = [node for node in await plan(filled, taken.CLAIMS) if "Index Name" in node]
+    assert scan["Index Name"] == "jobs_by_claim"
+    assert "hashtextextended" in scan["Index Cond"]
 
 
 async def test_the_plans_are_those_that_a_node_gets(filled: str) -> None:
