@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
-from jobstore.formats.virtool import code
+from jobstore.formats.virtool import FORMAT, code
 from jobstore.store import Store
 from tests.conftest import Client
 from tests.vendors.conftest import reached_at
@@ -564,3 +565,27 @@ async def test_an_account_may_choose_the_later_words(client: Client) -> None:
     _, found = await ask(client, "GET", "?find=build", account="later")
     document = found["documents"][0]
     assert ("task" in document, document["workflow"], document["progress"]) == (False, "build", 40)
+
+
+@pytest.mark.parametrize("revision", FORMAT.revisions)
+async def test_every_call_answers_as_described(client: Client, revision: str) -> None:
+    await client.submit(extra={"proc": 2, "mem": 4})
+    await client.store.accounts.set("acme", {"virtool": revision})
+    client.keys["acme"] = (await client.store.accounts.create_key("acme", "write"))[1]
+    described = {(call.method, call.paths[0]): call.answers for call in FORMAT.calls}
+    for method, path, body in (
+        ("GET", "", None),
+        ("PATCH", "/{id}", {"acquired": True}),
+        ("POST", "/{id}/status", GOOD),
+        ("PUT", "/{id}/cancel", None),
+        ("POST", "/{id}/status", {**GOOD, "state": "cancelled"}),
+        ("GET", "/{id}", None),
+        ("GET", "", None),
+        ("DELETE", "", None),
+    ):
+        schema = described[method, f"/api/jobs{path}"]
+        assert schema is not None
+        status, answer = await ask(client, method, path.replace("{id}", ONE), json=body)
+        assert status in (200, 201)
+        Draft202012Validator(schema).validate(answer)
+    assert answer == {"removed": [ONE]}
