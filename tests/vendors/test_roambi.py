@@ -290,7 +290,7 @@ async def test_a_job_that_others_report_is_told_in_its_words_step_by_step(client
         ({"type": "output_produced", "output": "a.rbi"}, {"results": {"outputs": ["a.rbi"]}}),
         ({"type": "retry_scheduled", "error": 7}, {"progress": 0}),
         ({"type": "started"}, {}),
-        ({"type": "result_recorded", "result": {"rows": 1}}, {"results": {"results": [{"rows": 1}], "outputs": ["a.rbi"]}}),
+        ({"type": "result_recorded", "result": 7}, {"results": {"results": [7], "outputs": ["a.rbi"]}}),
         ({"type": "stop_requested"}, {}),
         ({"type": "stopping"}, {}),
         ({"type": "annotated", "note": "x"}, {}),
