@@ -10,6 +10,7 @@ from jobstore.store.jobs import Jobs
 from jobstore.store.ledger import Ledger
 from jobstore.store.migrations import migrate
 from jobstore.store.postgres import Postgres
+from jobstore.store.rates import Rates
 from jobstore.store.views import Views
 from jobstore.store.watch import Watch
 
@@ -26,6 +27,7 @@ class Store:
         self.postgres = Postgres(dsn, connections=connections, patience=patience)
         self.accounts = Accounts(self.postgres)
         self.gate = Gate(self.postgres)
+        self.rates = Rates(self.postgres)
         self.ledger = Ledger(self.postgres, patience=patience, clock=clock)
         self.history = History(self.postgres)
         self.jobs = Jobs(self.postgres)
