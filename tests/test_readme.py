@@ -65,11 +65,16 @@ async def test_the_vendor_that_it_adds_is_served_and_described(extended: Path, d
             ):
                 async with http.post("/mill/tickets", json=body) as response:
                     assert (response.status, await response.json()) == (status, answer)
-            events = [{"type": "started"}, {"type": "progressed", "fraction": 0.4}]
-            async with http.post("/jobs/1/events", json=events) as response:
-                assert response.status == 200
+            for events, told in (
+                ([{"type": "started"}, {"type": "progressed", "fraction": 0.4}], ("milling", 40)),
+                ([{"type": "completed"}], ("milled", 100)),
+            ):
+                async with http.post("/jobs/1/events", json=events) as response:
+                    assert response.status == 200
+                async with http.get("/mill/tickets/1") as response:
+                    shown = await response.json()
+                assert (response.status, shown["state"], shown["progress"]) == (200, *told)
             for path, status, answer in (
-                ("/mill/tickets/1", 200, {"ticket": 1, "state": "milling", "progress": 40}),
                 ("/jobs/1?format=mill&at=1", 200, {"ticket": 1, "state": "waiting", "progress": None}),
                 ("/mill/tickets/2", 404, {"sorry": "there is no such job"}),
                 ("/mill/flour", 404, {"sorry": "there is nothing at this address"}),
