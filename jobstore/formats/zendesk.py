@@ -246,7 +246,7 @@ def _starts(verb: str) -> Callable[[Asked, Audience], New]:
             if verb == "update_many" and not any(isinstance(change, dict) for change in body.values()):
                 raise _invalid("base", "must have one object, the change")
             return New(kind=f"{things}.{verb}", args={**body, "ids": ids}, total=len(ids))
-        items = body.get(things) or []
+        items = [] if body.get(things) is None else body[things]
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             raise _invalid(things, "must be an array of objects")
         return New(kind=f"{things}.{verb}", args=body, total=len(_few(things, items)))
