@@ -141,7 +141,7 @@ def test_the_message_is_the_workers_last(said: list[e.Event], message: str | Non
     ],
 )
 def test_a_moment_is_told_as_the_document_does(at: str, said: str) -> None:
-    events = [e.JobQueued(uid=UID, kind="x"), e.JobCompleted()]
+    events: list[e.Event] = [e.JobQueued(uid=UID, kind="x"), e.JobCompleted()]
     recorded = [e.Recorded(n, 1, n, datetime.fromisoformat(at), "a", event) for n, event in enumerate(events, 1)]
     assert shown(recorded)["message"] == f"Completed at {said}"
 

@@ -83,8 +83,8 @@ async def refusal(calling: Any, kind: type[Exception] = ZendeskError) -> tuple[i
     """The status and the body of the error that a call raises."""
     with pytest.raises(kind) as caught:
         await calling
+    assert caught.type is kind
     error: Any = caught.value
-    assert type(error) is kind
     return error.error_code, orjson.loads(error.msg)
 
 

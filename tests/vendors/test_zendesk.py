@@ -11,7 +11,7 @@ from jobstore.store import Store
 from tests.conftest import Client
 from tests.vendors.conftest import reached_at
 
-STARTERS = [
+STARTERS: list[tuple[str, str, str, Any, dict[str, Any]]] = [
     ("POST", "create_many", "", {"tickets": [{"subject": "a"}, {"subject": "b"}]}, {}),
     ("PUT", "update_many", "", {"tickets": [{"id": 1}, {"id": 2}]}, {}),
     ("PUT", "update_many", "?ids=1,2", {"ticket": {"status": "solved"}}, {"ids": ["1", "2"]}),
