@@ -26,7 +26,7 @@ from jobstore.formats.contract import (
     of,
     one_of,
     uid,
-)  # fmt: skip
+)
 from jobstore.job import events as e
 from jobstore.job.decider import LEADS_TO
 from jobstore.job.items import Items
