@@ -1,4 +1,4 @@
-"""Poll: exact polls over HTTP against aiohttp answering the same bytes as a constant; and 304s."""
+"""Poll: exact polls over HTTP against aiohttp answering the same bytes as a constant, 304s, and each vendor's."""
 
 import asyncio
 import multiprocessing
@@ -12,8 +12,9 @@ from aiohttp import web
 
 from benchmarks.http import rate, request
 from benchmarks.measure import compare, hardware, options, postgres
-from jobstore.formats import native
+from jobstore.formats import FORMATS, native
 from jobstore.job.commands import ReportProgress, Start, Submit
+from jobstore.job.projection import Audience
 from jobstore.store import Store
 from jobstore.store.batch import Append
 from jobstore.store.clock import now, uuid7
@@ -66,27 +67,32 @@ def process(target: Callable[[Any, socket.socket], None], argument: Any) -> Iter
         listener.close()
 
 
-async def fill(dsn: str) -> tuple[str, list[int], bytes]:
-    """A key, running jobs, and what one of them looks like."""
+async def fill(dsn: str) -> tuple[str, list[tuple[int, str]], bytes]:
+    """A key, the numbers and uids of running jobs, and what one of them looks like."""
     async with Store(dsn) as store:
         account = await store.accounts.create("acme")
         _, key = await store.accounts.create_key("acme", "read")
 
-        async def one() -> int:
+        async def one() -> tuple[int, str]:
             command = Submit(uid=uuid7(now()), kind="index.build", args={"index": "users"})
             said = (command, Start(stage="load"), ReportProgress(fraction=0.4, message="row 17"))
-            return (await store.ledger.append(Append(account, None, said, "acme/bench"))).job
+            return (await store.ledger.append(Append(account, None, said, "acme/bench"))).job, command.uid
 
         jobs = list(await asyncio.gather(*(one() for _ in range(JOBS))))
-        where = await store.views.where(account, jobs[0])
+        number, _ = jobs[0]
+        where = await store.views.where(account, number)
         assert where is not None
-        return key, jobs, (await store.views.show(account, jobs[0], where, native.PROJECTION)).body
+        return key, jobs, (await store.views.show(account, number, where, native.PROJECTION)).body
 
 
 def main(dsn: str, rounds: int) -> None:
     key, jobs, body = uvloop.run(fill(dsn))
-    polls = [request(f"/jobs/{job}", key) for job in jobs]
-    known = [request(f"/jobs/{job}", key, 'If-None-Match: "3"') for job in jobs]
+    polls = [request(f"/jobs/{number}", key) for number, _ in jobs]
+    known = [request(f"/jobs/{number}", key, 'If-None-Match: "3"') for number, _ in jobs]
+    spoken = {
+        format.name: [request(format.location(*job, Audience("", "acme", format.revisions[0])), key) for job in jobs]
+        for format in FORMATS.values()
+    }
     with process(serve_jobs, dsn) as ours, process(serve_constant, body) as constant:
 
         async def run() -> None:
@@ -102,6 +108,13 @@ def main(dsn: str, rounds: int) -> None:
             where = "aiohttp answering a constant"
             await compare(f"exact poll / {where}", poll, answered, rounds=rounds, unit="polls/s", goal=">= 0.7")
             await compare(f"304 / {where}", unchanged, answered, rounds=rounds, unit="polls/s", goal="none")
+            for name, requests in spoken.items():
+
+                async def told(requests: list[bytes] = requests) -> float:
+                    return await rate(ours, requests, count=POLLS, connections=CONNECTIONS)
+
+                what = f"exact poll as {name} / native"
+                await compare(what, told, poll, rounds=rounds, unit="polls/s", goal=">= 0.9")
 
         uvloop.run(run())
 

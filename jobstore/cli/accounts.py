@@ -1,7 +1,7 @@
 """Knows `jobstore account` and `jobstore key`."""
 
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import click
 from rich.console import Console
@@ -10,23 +10,56 @@ from rich.text import Text
 
 from jobstore.cli.place import Place, place_options
 from jobstore.cli.running import with_store
+from jobstore.formats import REVISIONS
 from jobstore.store import Store
-from jobstore.store.accounts import SCOPES, Scope
+from jobstore.store.accounts import SCOPES, Mistaken, Scope
+from jobstore.store.rates import parse_rate
+
+_REVISIONS = ", ".join(f"{name}=REVISION" for name in REVISIONS)
+
+
+def _revision(text: str) -> tuple[str, str | None]:
+    """FORMAT=REVISION as a pair."""
+    name, equals, chosen = text.partition("=")
+    if not equals or name not in REVISIONS:
+        raise click.BadParameter(f"{text!r} is none of {_REVISIONS}")
+    if chosen not in REVISIONS[name]:
+        raise click.BadParameter(f"{name} has the revisions {' and '.join(REVISIONS[name])}, not {chosen!r}")
+    return name, chosen
+
+
+def _setting(text: str) -> tuple[str, str | None]:
+    """SETTING=VALUE as a pair; None takes the setting away."""
+    name, equals, value = text.partition("=")
+    if not equals or name not in ("rate", *REVISIONS):
+        raise click.BadParameter(f"{text!r} is none of rate=RATE, {_REVISIONS}")
+    if not value or text == "rate=off":
+        return name, None
+    if name != "rate":
+        return _revision(text)
+    try:
+        parse_rate(value)
+    except Mistaken as error:
+        raise click.BadParameter(str(error)) from None
+    return name, value
 
 
 @click.group()
 def account() -> None:
-    """Make and list accounts. An account is a wall: nothing of one is visible from another."""
+    """Make, list and set up accounts. An account is a wall: nothing of one is visible from another."""
 
 
 @account.command("create")
 @click.argument("name")
+@click.option("revisions", "--revision", type=_revision, multiple=True, metavar="FORMAT=REVISION",
+              help="Serve it this revision of a format, such as zendesk=current. May be given again.")  # fmt: skip
 @place_options
-def create_account(name: str, place: Place) -> None:
+def create_account(name: str, revisions: tuple[tuple[str, str | None], ...], place: Place) -> None:
     """Make the account NAME and print its first key, of scope admin, once."""
 
     async def work(store: Store) -> str:
         await store.accounts.create(name)
+        await store.accounts.set(name, dict(revisions))
         return (await store.accounts.create_key(name, "admin", "admin"))[1]
 
     secret = with_store(place, work)
@@ -64,6 +97,20 @@ def show_account(name: str, place: Place) -> None:
         click.echo(f"{label}: {value}")
 
 
+@account.command("set")
+@click.argument("name")
+@click.argument("settings", type=_setting, nargs=-1, required=True, metavar="SETTING=VALUE...")
+@place_options
+def set_account(name: str, settings: tuple[tuple[str, str | None], ...], place: Place) -> None:
+    """Change settings of the account NAME; servers follow within a second.
+
+    rate=5000/hour bounds how often it may ask, per second, minute, hour or day; rate=off does not. zendesk=current or
+    virtool=5.0 chooses the revision of a format that it is served; zendesk= goes back to the first one.
+    """
+    changed = with_store(place, lambda store: store.accounts.set(name, dict(settings)))
+    click.echo(f"settings: {_settings(changed.settings) or 'none'}")
+
+
 @click.group()
 def key() -> None:
     """Make, list and revoke the keys that speak for an account."""
@@ -89,10 +136,11 @@ def list_keys(account: str | None, place: Place) -> None:
     keys = with_store(place, lambda store: store.accounts.keys(account))
     rows = [
         (k.key_id, k.account, k.name, k.scope, f"{k.created_at:%Y-%m-%d %H:%M}",
-         "" if k.revoked_at is None else f"{k.revoked_at:%Y-%m-%d %H:%M}")
+         "" if k.revoked_at is None else f"{k.revoked_at:%Y-%m-%d %H:%M}", "" if k.job is None else str(k.job))
         for k in keys
     ]  # fmt: skip
-    _table(("id", "account", "name", "scope", "created", "revoked"), rows, "no key yet: `jobstore key create ACCOUNT`")
+    titles = ("id", "account", "name", "scope", "created", "revoked", "job")
+    _table(titles, rows, "no key yet: `jobstore key create ACCOUNT`")
 
 
 @key.command("revoke")
@@ -104,7 +152,7 @@ def revoke_key(key_id: str, place: Place) -> None:
     click.echo(f"revoked: {key_id}")
 
 
-def _settings(settings: dict[str, Any]) -> str:
+def _settings(settings: Mapping[str, str]) -> str:
     return " ".join(f"{name}={value}" for name, value in settings.items())
 
 

@@ -6,7 +6,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiohttp import web
 
@@ -18,32 +18,34 @@ from jobstore.web.app import RUNNER, application
 DRAIN: Final = 5.0  # seconds that requests under way get when the server ends
 WATCH: Final = 0.5  # seconds between looks at the embedded server
 
-Visit = tuple[str, str]  # address and key, for the demo
+
+class Site(NamedTuple):
+    """What is served: the database at `dsn`, to clients that reach it at `url` if that is not where it listens. The
+    demo visits the address with the key of `visit`."""
+
+    dsn: str
+    url: str | None = None
+    visit: tuple[str, str] | None = None
+
 
 log = logging.getLogger("jobstore")
 
 
-async def run(
-    dsn: str,
-    listener: socket.socket,
-    server: Embedded | None,
-    visit: Visit | None,
-    announce: Callable[[], None],
-) -> None:
+async def run(site: Site, listener: socket.socket, server: Embedded | None, announce: Callable[[], None]) -> None:
     """Serve on `listener` until a signal says to stop; `announce` it once requests are answered."""
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-    async with Store(dsn) as store:
-        runner = web.AppRunner(application(store), shutdown_timeout=DRAIN, **RUNNER)
+    async with Store(site.dsn) as store:
+        runner = web.AppRunner(application(store, url=site.url), shutdown_timeout=DRAIN, **RUNNER)
         await runner.setup()
         await web.SockSite(runner, listener, backlog=1024).start()
         announce()
         companions = []
         if server is not None:
             companions.append(asyncio.create_task(_keep_alive(server)))
-        if visit is not None:
-            companions.append(asyncio.create_task(play(*visit)))
+        if site.visit is not None:
+            companions.append(asyncio.create_task(play(*site.visit)))
         await stop.wait()
         for task in companions:
             task.cancel()

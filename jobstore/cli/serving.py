@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -11,18 +12,26 @@ import click
 import uvloop
 
 from jobstore.cli.place import Place, place_options
-from jobstore.cli.server import address, bound, run
+from jobstore.cli.server import Site, address, bound, run
 from jobstore.cli.workers import run_workers
 from jobstore.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def _checked_url(context: click.Context, option: click.Parameter, url: str | None) -> str | None:
+    if url is not None and not re.fullmatch(r"https?://[^/\s]+(/[^\s?#]*)?", url):
+        raise click.BadParameter("an address such as https://jobs.example.com", context, option)
+    return url
+
+
 def server_options(command: F) -> F:
-    """--host, --port, --workers."""
+    """--host, --port, --url, --workers."""
     for option in (
         click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, envvar="JOBSTORE_WORKERS",
                      show_envvar=True, help="Processes that serve."),
+        click.option("--url", metavar="URL", envvar="JOBSTORE_URL", show_envvar=True, callback=_checked_url,
+                     help="Where clients reach the server, if not where it listens: links in answers begin so."),
         click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, envvar="JOBSTORE_PORT",
                      show_envvar=True, help="0 takes a free one."),
         click.option("--host", default="127.0.0.1", show_default=True, envvar="JOBSTORE_HOST", show_envvar=True,
@@ -35,28 +44,28 @@ def server_options(command: F) -> F:
 @click.command()
 @place_options
 @server_options
-def serve(place: Place, host: str, port: int, workers: int) -> None:
+def serve(place: Place, host: str, port: int, url: str | None, workers: int) -> None:
     """Serve jobs over HTTP.
 
     The first start makes the account `default` and prints one admin key, once. SIGTERM ends the server when what is
     under way is answered.
     """
-    _serve(place, host, port, workers, demo=False)
+    _serve(place, host, port, url, workers, demo=False)
 
 
 @click.command()
 @place_options
 @server_options
-def demo(place: Place, host: str, port: int, workers: int) -> None:
+def demo(place: Place, host: str, port: int, url: str | None, workers: int) -> None:
     """Serve, and simulate jobs, so that there is something to see.
 
     The jobs are in the account `default`. Every start prints a key that lists them; a key that an earlier demo printed
     is then no longer good.
     """
-    _serve(place, host, port, workers, demo=True)
+    _serve(place, host, port, url, workers, demo=True)
 
 
-def _serve(place: Place, host: str, port: int, workers: int, *, demo: bool) -> None:
+def _serve(place: Place, host: str, port: int, url: str | None, workers: int, *, demo: bool) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with contextlib.ExitStack() as stack:
@@ -70,18 +79,18 @@ def _serve(place: Place, host: str, port: int, workers: int, *, demo: bool) -> N
         where = address(host, listener.getsockname()[1])
         if key is not None:
             _say(f"key: {key}")
-        visit = (where, key) if demo and key is not None else None
+        site = Site(dsn, url, (where, key) if demo and key is not None else None)
 
         def announce() -> None:
             _say(f"jobstore is at {where}")
-            if visit is not None:
+            if site.visit is not None:
                 _say(f"try: curl -s -H 'Authorization: Bearer {key}' {where}/jobs")
 
         try:
             if workers == 1:
-                uvloop.run(run(dsn, listener, server, visit, announce))
+                uvloop.run(run(site, listener, server, announce))
             else:
-                run_workers(dsn, host, listener, workers, server, visit, announce)
+                run_workers(site, host, listener, workers, server, announce)
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             signal.signal(signal.SIGINT, signal.SIG_IGN)

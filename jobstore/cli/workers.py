@@ -13,19 +13,18 @@ from multiprocessing.process import BaseProcess
 
 import uvloop
 
-from jobstore.cli.server import DRAIN, WATCH, Visit, answers, bound, run
+from jobstore.cli.server import DRAIN, WATCH, Site, answers, bound, run
 from jobstore.store.embedded import Embedded, EmbeddedError
 
 log = logging.getLogger("jobstore")
 
 
 def run_workers(
-    dsn: str,
+    site: Site,
     host: str,
     listener: socket.socket,
     workers: int,
     server: Embedded | None,
-    visit: Visit | None,
     announce: Callable[[], None],
 ) -> None:
     """Keep `workers` processes serving until a signal says to stop. They share the port, not the socket."""
@@ -34,7 +33,9 @@ def run_workers(
 
     def start(index: int) -> BaseProcess:
         process = context.Process(
-            target=_work, args=(dsn, host, port, os.getpid(), visit if index == 0 else None), name=f"jobstore-{index}"
+            target=_work,
+            args=(site if index == 0 else site._replace(visit=None), host, port, os.getpid()),
+            name=f"jobstore-{index}",
         )
         process.start()
         return process
@@ -70,12 +71,12 @@ def run_workers(
             process.kill()
 
 
-def _work(dsn: str, host: str, port: int, parent: int, visit: Visit | None) -> None:
+def _work(site: Site, host: str, port: int, parent: int) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     async def serve() -> None:
         watch = asyncio.create_task(_end_with(parent))
-        await run(dsn, listener, None, visit, lambda: None)
+        await run(site, listener, None, lambda: None)
         watch.cancel()
 
     with bound(host, port, shared=True) as listener:

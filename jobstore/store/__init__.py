@@ -1,26 +1,37 @@
 """Where jobs are kept: everything that talks to Postgres, and nothing that knows HTTP or a format."""
 
+from collections.abc import Callable
+from datetime import datetime
+
 from jobstore.store.accounts import Accounts, Gate
+from jobstore.store.clock import now
 from jobstore.store.history import History
 from jobstore.store.jobs import Jobs
 from jobstore.store.ledger import Ledger
 from jobstore.store.migrations import migrate
 from jobstore.store.postgres import Postgres
+from jobstore.store.rates import Rates
 from jobstore.store.views import Views
 from jobstore.store.watch import Watch
 
 
 class Store:
-    """One process's way to the jobs of a database. A node is stateless: any number may be open on one database."""
+    """One process's way to the jobs of a database. A node is stateless: any number may be open on one database.
 
-    def __init__(self, dsn: str, *, connections: int = 10, patience: float = 10.0) -> None:
+    `clock` gives the present moment, UTC, at which events are recorded.
+    """
+
+    def __init__(
+        self, dsn: str, *, connections: int = 10, patience: float = 10.0, clock: Callable[[], datetime] = now
+    ) -> None:
         self.postgres = Postgres(dsn, connections=connections, patience=patience)
         self.accounts = Accounts(self.postgres)
         self.gate = Gate(self.postgres)
-        self.ledger = Ledger(self.postgres, patience=patience)
+        self.rates = Rates(self.postgres)
+        self.ledger = Ledger(self.postgres, patience=patience, clock=clock)
         self.history = History(self.postgres)
         self.jobs = Jobs(self.postgres)
-        self.views = Views(self.postgres, self.history)
+        self.views = Views(self.postgres, self.history, clock=clock)
         self.watch = Watch(self.views, self.history)
         self.ledger.listen(self.watch.hear)
 

@@ -1,4 +1,4 @@
-"""Knows accounts and their keys: makes them, lists them, and tells who holds a key. A key's secret is never stored."""
+"""Knows accounts, what they were granted and their keys, and tells who holds a key. A key's secret is never stored."""
 
 import asyncio
 import hmac
@@ -6,15 +6,19 @@ import re
 import secrets
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, Final, Literal, NamedTuple
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple
 
 import asyncpg
 import orjson
 
 from jobstore.store.chain import genesis
+from jobstore.store.mistaken import Mistaken as Mistaken
 from jobstore.store.postgres import Connection, Postgres
+from jobstore.store.rates import Rate, parse_rate
 
 Scope = Literal["read", "write", "admin"]
 SCOPES: Final[dict[str, int]] = {"read": 1, "write": 2, "admin": 3}
@@ -22,17 +26,20 @@ SCOPES: Final[dict[str, int]] = {"read": 1, "write": 2, "admin": 3}
 _KEY = re.compile(r"jsk_([0-9a-f]{12})_[0-9a-f]{40}")
 _KEY_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_VALUE = re.compile(r"[a-z0-9][a-z0-9._/-]{0,62}")
+_NO_REVISIONS: Final[Mapping[str, str]] = MappingProxyType({})
 _FIRST_START = 0x6A736B31  # one process makes the first account
 
 
-class Mistaken(Exception):
-    """The request about an account or key makes no sense; the text says why."""
+KEEP_ONLY: Final = """
+UPDATE keys SET revoked_at = now() WHERE account_id = $1 AND job = $2 AND key_id <> $3 AND revoked_at IS NULL
+"""
 
 
 class Account(NamedTuple):
     account_id: int
     name: str
-    settings: dict[str, Any]
+    settings: dict[str, str]
     position: int
     jobs: int
     created_at: datetime
@@ -45,15 +52,23 @@ class Key(NamedTuple):
     scope: Scope
     created_at: datetime
     revoked_at: datetime | None
+    job: int | None = None  # None: the key is for the whole account
 
 
 class Principal(NamedTuple):
-    """Who asks: an account, and the key that speaks for it. `by` is what an event records."""
+    """Who asks: an account, and the key that speaks for it. `by` is what an event records.
+
+    `revisions` says in which revision the account is served a format, by the format's name; `rate` how often it may
+    ask; `job` which of its jobs the key is for, where it is for one only.
+    """
 
     account_id: int
     account: str
     by: str
     scope: Scope
+    revisions: Mapping[str, str] = _NO_REVISIONS
+    rate: Rate | None = None
+    job: int | None = None
 
     def may(self, scope: Scope) -> bool:
         """Whether the key's scope includes `scope`."""
@@ -88,6 +103,26 @@ class Accounts:
                 return account
         raise Mistaken(f"there is no account {name!r}: `jobstore account list` shows what there is")
 
+    async def set(self, name: str, changes: Mapping[str, str | None]) -> Account:
+        """Merge `changes` into an account's settings, where None takes one away; the account as it is then.
+
+        Raises Mistaken when there is no such account, or when a name, a value or the rate is malformed.
+        """
+        for setting, value in changes.items():
+            if not _NAME.fullmatch(setting) or not (value is None or _VALUE.fullmatch(value)):
+                raise Mistaken(f"{setting}={value} cannot be a setting: 1 to 63 of a-z 0-9 _ - and in its value . /")
+            if setting == "rate" and value is not None:
+                parse_rate(value)
+        found = await self.find(name)
+        async with self._postgres.change() as connection:
+            settings = await connection.fetchval(
+                "UPDATE accounts SET settings = jsonb_strip_nulls(settings || $2::jsonb) WHERE account_id = $1 "
+                "RETURNING settings",
+                found.account_id,
+                orjson.dumps(dict(changes)).decode(),
+            )
+        return found._replace(settings=orjson.loads(settings))
+
     async def create_key(self, account: str, scope: Scope, name: str | None = None) -> tuple[Key, str]:
         """Make a key; what is known of it, and the key itself, which nobody can ask for again.
 
@@ -101,13 +136,38 @@ class Accounts:
         """The keys of an account, or of all, oldest first."""
         rows = await self._postgres.read(
             lambda connection: connection.fetch(
-                "SELECT key_id, a.name, k.name, scope, k.created_at, revoked_at "
+                "SELECT key_id, a.name, k.name, scope, k.created_at, revoked_at, job "
                 "FROM keys k JOIN accounts a USING (account_id) "
                 "WHERE a.name = $1 OR $1 IS NULL ORDER BY k.created_at, key_id",
                 account,
             )
         )
         return [Key(*row) for row in rows]
+
+    async def create_job_key(self, account_id: int, number: int) -> tuple[str, str]:
+        """Make a key of scope write for one job; its id, and the key itself.
+
+        Raises Mistaken when there is no such job.
+        """
+        key_id, key = _draw_key()
+        async with self._postgres.change() as connection:
+            status = await connection.execute(
+                "INSERT INTO keys (key_id, account_id, name, scope, hash, job) "
+                "SELECT $3, account_id, $4, 'write', $5, number FROM jobs WHERE account_id = $1 AND number = $2",
+                account_id,
+                number,
+                key_id,
+                f"job-{number}-{key_id}",
+                sha256(key.encode()).digest(),
+            )
+        if status == "INSERT 0 0":
+            raise Mistaken(f"there is no job {number} for a key to be for")
+        return key_id, key
+
+    async def keep_only_job_key(self, account_id: int, number: int, key_id: str) -> None:
+        """End every other key of the job, for ever."""
+        async with self._postgres.change() as connection:
+            await connection.execute(KEEP_ONLY, account_id, number, key_id)
 
     async def revoke(self, key_id: str) -> None:
         """End a key, for ever. Raises Mistaken when there is no such key in use."""
@@ -171,8 +231,8 @@ class Gate:
     async def _look_up(self, key_id: str) -> tuple[float, bytes, Principal | None]:
         row = await self._postgres.read(
             lambda connection: connection.fetchrow(
-                "SELECT account_id, a.name, k.name, scope, hash FROM keys k JOIN accounts a USING (account_id) "
-                "WHERE key_id = $1 AND revoked_at IS NULL",
+                "SELECT account_id, a.name, k.name, scope, hash, settings, job "
+                "FROM keys k JOIN accounts a USING (account_id) WHERE key_id = $1 AND revoked_at IS NULL",
                 key_id,
             )
         )
@@ -181,7 +241,11 @@ class Gate:
         if row is None:
             known = (until, bytes(32), None)
         else:
-            known = (until, row[4], Principal(row[0], row[1], f"{row[1]}/{row[2]}", row[3]))
+            account_id, account, name, scope, hash, settings, job = row
+            revisions = orjson.loads(settings)
+            rate = parse_rate(revisions.pop("rate")) if "rate" in revisions else None
+            who = Principal(account_id, account, f"{account}/{name}", scope, revisions, rate, job)
+            known = (until, hash, who)
         self._known[key_id] = known
         self._known.move_to_end(key_id)
         while len(self._known) > self._size:
@@ -209,8 +273,7 @@ async def _create_key(
 ) -> tuple[Key, str]:
     if name is not None and not _KEY_NAME.fullmatch(name):
         raise Mistaken(f"{name!r} cannot be a key's name: 1 to 100 characters, none of them a control character")
-    key_id = secrets.token_hex(6)
-    key = f"jsk_{key_id}_{secrets.token_hex(20)}"
+    key_id, key = _draw_key()
     try:
         created_at = await connection.fetchval(
             "INSERT INTO keys (key_id, account_id, name, scope, hash) VALUES ($1, $2, $3, $4, $5) RETURNING created_at",
@@ -223,3 +286,9 @@ async def _create_key(
     except asyncpg.UniqueViolationError:
         raise Mistaken(f"account {account!r} has a key {name!r} already: revoke it, or choose another name") from None
     return Key(key_id, account, name or key_id, scope, created_at, None), key
+
+
+def _draw_key() -> tuple[str, str]:
+    """The id of a new key, and the key."""
+    key_id = secrets.token_hex(6)
+    return key_id, f"jsk_{key_id}_{secrets.token_hex(20)}"

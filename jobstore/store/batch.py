@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 import msgspec
 from msgspec import Struct
@@ -17,7 +18,7 @@ from msgspec import Struct
 from jobstore.job import codec
 from jobstore.job.commands import Command
 from jobstore.job.decider import INITIAL, Refused, State, decide, evolve
-from jobstore.job.events import JobQueued, Recorded
+from jobstore.job.events import Event, JobQueued, Recorded
 from jobstore.store.chain import link, microseconds
 
 
@@ -35,6 +36,18 @@ class Conflict(Exception):
     def __init__(self, version: int) -> None:
         super().__init__(f"the job is at version {version}")
         self.version = version
+
+
+class IdTaken(Exception):
+    """Another job of the account has the number or the uid that was chosen."""
+
+
+class Claimed(Exception):
+    """What the new job was to make is another's: of the job `number`, which has neither failed nor been cancelled."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"job {number} has this claim")
+        self.number = number
 
 
 class KeyReused(Exception):
@@ -59,6 +72,9 @@ class Append:
 
     `by` says who asks, `expected` the version that the job must be at, `key` and `digest` are the idempotency key and
     SHA-256 of the request that it stands for, `deadline` is of the loop's clock.
+
+    A new job may be `imported`: the caller chose its uid, and maybe its `number`, so another job may have them. It may
+    be `exclusive`: not to be made while another job that has its claim goes on, or once that is completed.
     """
 
     account_id: int
@@ -68,6 +84,9 @@ class Append:
     expected: int | None = None
     key: str | None = None
     digest: bytes = b""
+    number: int | None = None
+    imported: bool = False
+    exclusive: bool = False
     deadline: float = 0.0
     future: "Future[Appended]" = field(init=False)
 
@@ -84,7 +103,7 @@ class Append:
 
 @dataclass(slots=True)
 class Head:
-    """The end of an account's log."""
+    """The end of an account's log. `jobs` is the last number that was given in order."""
 
     position: int
     jobs: int
@@ -111,11 +130,21 @@ class Remembered(NamedTuple):
     position: int
 
 
+@dataclass(slots=True)
+class Taken:
+    """What new jobs cannot have, as far as a batch asks for it, with the accounts in which that is so."""
+
+    numbers: "set[Job]" = field(default_factory=set)
+    uids: set[tuple[int, UUID]] = field(default_factory=set)
+    claims: "dict[Claim, list[int]]" = field(default_factory=dict)  # numbers of jobs
+
+
 ROW_AFTER: Final = 64  # events; a job's row may be this far behind, which is what loading its state folds at most
 
 Job = tuple[int, int]  # account_id, number
 Jobs = Mapping[int, Mapping[int, Known]]  # by account_id, then by number
 Key = tuple[int, str]  # account_id, idempotency key
+Claim = tuple[int, str]  # account_id, claim
 
 _NOTHING: Final = Known(0, 0, INITIAL, 0)
 _encode_state = msgspec.json.Encoder().encode
@@ -129,6 +158,7 @@ class Draft:
         heads: dict[int, Head],
         jobs: Jobs,
         remembered: Mapping[Key, Remembered],
+        taken: Taken,
         now: datetime,
     ) -> None:
         self.heads = heads
@@ -142,6 +172,7 @@ class Draft:
         self.keys: dict[Key, Remembered] = {}
         self._jobs = jobs
         self._remembered = remembered
+        self._taken = taken
         self._at, self._microseconds = now, microseconds(now)  # the moment converted last, mostly that of all
 
     def add(self, requests: Iterable[Append]) -> None:
@@ -176,7 +207,7 @@ class Draft:
         """The rows of jobs that this batch makes."""
         return [
             (account_id, number, queued.uid, queued.kind, queued.user,
-             state.phase, state.removed, known.version, _encode_state(state).decode())
+             state.phase, state.removed, known.version, _encode_state(state).decode(), queued.claim)
             for (account_id, number), queued in self.created.items()
             for known in (self.states[account_id][number],)
             for state in (known.state,)
@@ -190,22 +221,26 @@ class Draft:
             if before is not None:
                 return _repeat(before, request.digest)
         head = self.heads[account_id]
-        number = head.jobs + 1 if request.job is None else request.job
         states = self.states[account_id]
-        known = states.get(number) or self._jobs[account_id].get(number)
-        if known is None:
-            if request.job is not None:
+        if request.job is None:
+            number, known = self._number(request, head), _NOTHING
+        else:
+            number = request.job
+            found = states.get(number) or self._jobs[account_id].get(number)
+            if found is None:
                 raise NoSuchJob
-            known = _NOTHING
+            known = found
         version, position, state = known.version, known.position, known.state
         if request.expected is not None and request.expected != version:
             raise Conflict(version)
 
-        added = []
+        added: list[Event] = []
         for command in request.commands:
             for event in decide(state, command):
                 added.append(event)
                 state = evolve(state, event)
+
+        queued = self._submission(request, added) if request.job is None else None
 
         recorded: list[Recorded] = []
         first = version + 1
@@ -226,22 +261,49 @@ class Draft:
             # Nothing is staged before this line, and nothing fails after it.
             self.events += rows
             head.position, head.hash, head.at = position, hash, at
-            if request.job is None:
-                head.jobs = number
-                queued = added[0]
-                assert isinstance(queued, JobQueued), "a new job begins with its submission"
+            if queued is not None:
                 self.created[account_id, number] = queued
+                if request.number is None:
+                    head.jobs = number
+                if request.imported:
+                    self._taken.uids.add((account_id, UUID(queued.uid)))
+                if queued.claim is not None:
+                    self._taken.claims.setdefault((account_id, queued.claim), []).append(number)
             row, was = known.row, known.state
             if state.phase != was.phase or state.removed != was.removed or version - row >= ROW_AFTER:
                 self.due.add((account_id, number))
             if self.due and (account_id, number) in self.due:
                 row = version
             states[number] = Known(version, position, state, row)
-        elif request.job is None:
-            raise Refused("a new job begins with its submission")
         if request.key is not None:
             self.keys[account_id, request.key] = Remembered(request.digest, number, first, version, position)
         return Appended(number, version, position, recorded, first)
+
+    def _number(self, request: Append, head: Head) -> int:
+        """The number of a new job: the one that was chosen, or the next one that is free. Raises IdTaken."""
+        account_id = request.account_id
+        number = head.jobs + 1 if request.number is None else request.number
+        states, taken = self.states[account_id], self._taken.numbers
+        while number in states or (account_id, number) in taken:
+            if request.number is not None:
+                raise IdTaken("another job has this number")
+            number += 1
+        return number
+
+    def _submission(self, request: Append, added: list[Event]) -> JobQueued:
+        """What a new job begins with. Raises IdTaken or Claimed when another job has its uid or claim."""
+        if not added:
+            raise Refused("a new job begins with its submission")
+        queued = added[0]
+        assert isinstance(queued, JobQueued), "a new job begins with its submission"
+        if request.imported and (request.account_id, UUID(queued.uid)) in self._taken.uids:
+            raise IdTaken("another job has this uid")
+        if request.exclusive and queued.claim is not None:
+            states = self.states[request.account_id]
+            for number in self._taken.claims.get((request.account_id, queued.claim), ()):
+                if number not in states or states[number].state.phase not in ("failed", "cancelled"):
+                    raise Claimed(number)
+        return queued
 
 
 def _repeat(before: Remembered, digest: bytes) -> Appended:

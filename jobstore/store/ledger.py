@@ -51,8 +51,8 @@ class Ledger:
     def append(self, request: Append) -> asyncio.Future[Appended]:
         """Record what `request` says, durably. What is asked for first, for an account, is recorded first.
 
-        The future raises Refused, NoSuchJob, Conflict or KeyReused: nothing was recorded. Or Unavailable: it is not
-        known whether it was recorded; asking again with the same idempotency key is safe.
+        The future raises Refused, NoSuchJob, Conflict, IdTaken, Claimed or KeyReused: nothing was recorded. Or
+        Unavailable: it is not known whether it was recorded; asking again with the same idempotency key is safe.
         """
         loop = asyncio.get_running_loop()
         request.future = loop.create_future()

@@ -13,9 +13,10 @@ import msgspec
 
 from jobstore.job import codec
 from jobstore.job.decider import State, evolve
-from jobstore.store.batch import Append, Draft, Head, Job, Jobs, Key, Known, NoSuchAccount, Remembered
+from jobstore.store.batch import Append, Draft, Head, Job, Jobs, Key, Known, NoSuchAccount, Remembered, Taken
 from jobstore.store.memory import Memory
 from jobstore.store.postgres import Connection, Postgres, is_transient
+from jobstore.store.taken import taken
 
 STATES: Final = 100_000  # job states kept in memory
 
@@ -57,21 +58,21 @@ WITH draft AS (
         AS m (account_id, number, version, phase, removed, state), holds
     WHERE jobs.account_id = m.account_id AND jobs.number = m.number
 ), fresh AS (
-    INSERT INTO jobs (account_id, number, uid, kind, user_name, phase, removed, version, state)
+    INSERT INTO jobs (account_id, number, uid, kind, user_name, phase, removed, version, state, claim)
     SELECT f.* FROM unnest($13::integer[], $14::bigint[], $15::uuid[], $16::text[], $17::text[], $18::text[],
-        $19::boolean[], $20::integer[], $21::text[]) AS f, holds
+        $19::boolean[], $20::integer[], $21::text[], $22::text[]) AS f, holds
 ), remembered AS (
     INSERT INTO idempotency (account_id, key, digest, job, first_version, last_version, position, created_at)
-    SELECT r.*, now() FROM unnest($22::integer[], $23::text[], $24::bytea[], $25::bigint[], $26::integer[],
-        $27::integer[], $28::bigint[]) AS r, holds
+    SELECT r.*, now() FROM unnest($23::integer[], $24::text[], $25::bytea[], $26::bigint[], $27::integer[],
+        $28::integer[], $29::bigint[]) AS r, holds
 ), added AS (
     INSERT INTO events (account_id, position, job, version, type, at, data, by, trace, hash)
     SELECT draft.account_id, e.position, job, version, type, draft.at, data, by, trace, decode(e.hash, 'hex')
     FROM unnest(
-        string_to_array($29, E'\\x1f')::integer[], string_to_array($30, E'\\x1f')::bigint[],
-        string_to_array($31, E'\\x1f')::bigint[], string_to_array($32, E'\\x1f')::integer[],
-        string_to_array($33, E'\\x1f'), string_to_array($34, E'\\x1f'), string_to_array($35, E'\\x1f'),
-        string_to_array($36, E'\\x1f', ''), string_to_array($37, E'\\x1f')
+        string_to_array($30, E'\\x1f')::integer[], string_to_array($31, E'\\x1f')::bigint[],
+        string_to_array($32, E'\\x1f')::bigint[], string_to_array($33, E'\\x1f')::integer[],
+        string_to_array($34, E'\\x1f'), string_to_array($35, E'\\x1f'), string_to_array($36, E'\\x1f'),
+        string_to_array($37, E'\\x1f', ''), string_to_array($38, E'\\x1f')
     ) AS e (account_id, position, job, version, type, data, by, trace, hash) JOIN draft USING (account_id), holds
 )
 UPDATE heads SET position = draft.position, jobs = draft.jobs, hash = draft.hash, at = draft.at
@@ -109,6 +110,8 @@ class Writer:
         heads: dict[int, Head] = {}
         jobs: dict[int, Mapping[int, Known]] = {}
         for request in batch:
+            if request.imported or request.exclusive:
+                return None
             account_id = request.account_id
             if account_id not in heads:
                 head = self._memory.head(account_id)
@@ -118,7 +121,7 @@ class Writer:
                 jobs[account_id] = self._memory.jobs(account_id)
             if request.job is not None and request.job not in jobs[account_id]:
                 return None
-        draft = Draft(heads, jobs, {}, self._clock())
+        draft = Draft(heads, jobs, {}, Taken(), self._clock())
         draft.add(batch)
         # That a key was used before shows in the write. A refusal writes nothing, so there it must be asked for.
         if any(request.key is not None and isinstance(outcome, Exception) for request, outcome in draft.outcomes):
@@ -136,7 +139,7 @@ class Writer:
         async with self._postgres.connection() as connection:
             try:
                 return await _write(connection, draft)
-            except asyncpg.UniqueViolationError:  # an idempotency key that was used before
+            except asyncpg.UniqueViolationError:  # an idempotency key that was used before, or the number of an import
                 return False
             except Exception as error:
                 if is_transient(error):
@@ -163,7 +166,8 @@ class Writer:
                 for account_id, head in heads.items():
                     self._memory.confirm(account_id, head)
                 jobs = await self._load(connection, held)
-                draft = Draft(heads, jobs, await _remembered(connection, held), self._clock())
+                remembered = await _remembered(connection, held)
+                draft = Draft(heads, jobs, remembered, await taken(connection, heads, held), self._clock())
                 draft.add(held)
                 if wait:  # what could not be locked is not there
                     draft.outcomes += [(request, NoSuchAccount(str(request.account_id))) for request in left]
@@ -229,7 +233,7 @@ async def _write(connection: Connection, draft: Draft) -> bool:
     """Whether the draft was written, which is as a whole or not at all."""
     heads = [(a, draft.before[a], h.position, h.jobs, h.hash, h.at) for a, h in draft.heads.items()]
     keys = [(*key, *remembered) for key, remembered in draft.keys.items()]
-    tables = ((heads, 6), (draft.moved(), 6), (draft.fresh(), 9), (keys, 7))
+    tables = ((heads, 6), (draft.moved(), 6), (draft.fresh(), 10), (keys, 7))
     arrays = (column for rows, width in tables for column in _columns(rows, width))
     status = await connection.execute(_WRITE, *arrays, *_texts(draft.events))
     return bool(status == f"UPDATE {len(heads)}")

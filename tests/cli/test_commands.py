@@ -90,6 +90,32 @@ def test_an_account_and_its_keys_from_beginning_to_end(dsn: str) -> None:
     assert (again.returncode, again.stderr.count("\n"), "key list" in again.stderr) == (1, 1, True)
 
 
+def test_an_account_is_granted_what_its_settings_say(dsn: str) -> None:
+    assert run("account", "create", "acme", "--revision", "zendesk=current", "--dsn", dsn).returncode == 0
+    for settings, shown in (
+        (("rate=5000/hour",), "rate=5000/hour zendesk=current"),
+        (("rate=10/second", "virtool=5.0"), "rate=10/second virtool=5.0 zendesk=current"),
+        (("rate=off", "zendesk="), "virtool=5.0"),
+        (("rate=", "virtool="), "none"),
+    ):
+        done = run("account", "set", "acme", *settings, "--dsn", dsn)
+        assert (done.stdout, done.stderr) == (f"settings: {shown}\n", "")
+        assert f"settings: {shown}\n" in run("account", "show", "acme", "--dsn", dsn).stdout
+    done = run("account", "set", "nobody", "rate=off", "--dsn", dsn)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+
+
+def test_a_list_of_keys_says_which_job_a_key_is_for(filled: str) -> None:
+    async def make() -> None:
+        async with Store(filled) as store:
+            await store.accounts.create_key("acme", "read")
+            await store.accounts.create_job_key((await store.accounts.find("acme")).account_id, 1)
+
+    asyncio.run(make())
+    lines = run("key", "list", "acme", "--dsn", filled).stdout.splitlines()
+    assert [(line.split("\t")[3], line.split("\t")[6]) for line in lines] == [("read", ""), ("write", "1")]
+
+
 def test_the_environment_says_where_and_flags_win(dsn: str, folder: Path) -> None:
     assert run("migrate", JOBSTORE_DSN=dsn).stdout == "up to date\n"
     assert run("migrate", "--dsn", dsn, JOBSTORE_DSN="postgresql://nowhere.invalid/x").stdout == "up to date\n"
@@ -152,6 +178,12 @@ WRONG_USE: list[tuple[Any, ...]] = [
     ("show", "no job"), ("show", "1", "--at", "yesterday"), ("show", "1", "--format", "none"),
     ("replay", "1", "--speed", "0"), ("replay", "1", "--speed", "nan"), ("replay", "1", "--speed", "-1"),
     ("key", "create", "acme", "--scope", "god"), ("account",), ("serve", "--data", "/etc/passwd"),
+    ("account", "set", "acme"), ("account", "set", "acme", "rate"), ("account", "set", "acme", "rate=5000"),
+    ("account", "set", "acme", "rate=5000/week"), ("account", "set", "acme", "nonsense=1"),
+    ("account", "set", "acme", "zendesk"), ("account", "set", "acme", "zendesk=off"),
+    ("account", "set", "acme", "virtool=5.0", "zendesk=1999"), ("account", "set", "acme", "=current"),
+    ("account", "create", "new", "--revision", "rate=5/hour"), ("account", "create", "new", "--revision", "zendesk="),
+    ("account", "create", "new", "--revision", "virtool=current"),
 ]  # fmt: skip
 
 
@@ -191,8 +223,8 @@ def test_a_database_that_is_not_there_is_named(dsn: str) -> None:
 
 HELP: list[tuple[str, ...]] = [
     (), ("serve",), ("demo",), ("migrate",), ("account",), ("account", "create"), ("account", "list"),
-    ("account", "show"), ("key",), ("key", "create"), ("key", "list"), ("key", "revoke"), ("show",), ("history",),
-    ("replay",),
+    ("account", "set"), ("account", "show"), ("key",), ("key", "create"), ("key", "list"), ("key", "revoke"), ("show",),
+    ("history",), ("replay",),
 ]  # fmt: skip
 
 

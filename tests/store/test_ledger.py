@@ -187,6 +187,16 @@ async def test_time_does_not_run_backwards_when_the_clock_does(store: Store, acc
     await assert_sound(dsn)
 
 
+async def test_a_log_begins_at_whatever_time_the_clock_says(store: Store, account: int, dsn: str) -> None:
+    long_ago = datetime(1999, 12, 31, tzinfo=UTC)
+    async with Store(dsn, clock=lambda: long_ago) as node:
+        await node.ledger.append(submit(account))
+    [first] = await store.history.of_account(account, limit=2)
+    assert first.at == long_ago
+    assert await query(dsn, "SELECT FROM heads WHERE at = $1", long_ago)
+    await assert_sound(dsn)
+
+
 async def test_an_account_that_does_not_exist_is_answered_and_harms_nobody(
     dsn: str, store: Store, account: int
 ) -> None:

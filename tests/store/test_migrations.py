@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import asyncpg
 import pytest
 
 from jobstore.store import Store, migrations
+from jobstore.store.chain import genesis
 from jobstore.store.migrations import Outdated, files, migrate
-from tests.store.asking import SECONDS, holding, new_job, query, until_locked
+from tests.store.asking import SECONDS, holding, new_job, query, submit, until_locked
 from tests.store.sound import assert_sound
 
-NAMES = [path.stem for path in files().values()]
+_FILES = files()
+NAMES = [path.stem for path in _FILES.values()]
 OBJECTS = """
 SELECT 'column', table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = 'public'
 UNION ALL SELECT 'index', tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
@@ -109,6 +112,50 @@ async def test_a_database_that_lacks_the_last_migrations_gets_those_and_keeps_it
     await connection.close()
     assert job == 1
     assert await assert_sound(empty) == 2
+
+
+@pytest.fixture
+async def before_imports(empty: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncpg.Connection]:
+    """A database that lacks the sixth migration and what came later, with an account."""
+    connection = await asyncpg.connect(empty)
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "files", lambda: {n: path for n, path in _FILES.items() if n < 6})
+        await migrate(connection)
+    await connection.execute("INSERT INTO accounts (name) VALUES ('acme')")
+    await connection.execute("INSERT INTO heads (account_id, hash) VALUES (1, $1)", genesis("acme"))
+    yield connection
+    await connection.close()
+
+
+async def test_an_account_without_events_that_was_there_before_lives_at_any_time(
+    before_imports: asyncpg.Connection, empty: str
+) -> None:
+    await migrate(before_imports)
+    long_ago = datetime(1999, 12, 31, tzinfo=UTC)
+    async with Store(empty, clock=lambda: long_ago) as store:
+        done = await store.ledger.append(submit(1))
+    assert done.events[0].at == long_ago
+
+
+async def test_claims_that_were_recorded_before_stand(before_imports: asyncpg.Connection) -> None:
+    for number, claim in enumerate([', "claim": "a report"', ""], 1):
+        uid = f"{number:032x}"
+        await before_imports.execute(
+            "INSERT INTO jobs (account_id, number, uid, kind, phase, version, state) "
+            "VALUES (1, $1, $2, 'x', 'queued', 1, '{}')",
+            number,
+            uid,
+        )
+        await before_imports.execute(
+            "INSERT INTO events (account_id, position, job, version, type, at, data, by, hash) "
+            "VALUES (1, $1, $1, 1, 'queued', now(), $2, 'acme/tests', $3)",
+            number,
+            f'{{"uid": "{uid}", "kind": "x"{claim}}}',
+            bytes(32),
+        )
+    await migrate(before_imports)
+    rows = await before_imports.fetch("SELECT claim FROM jobs ORDER BY number")
+    assert [row["claim"] for row in rows] == ["a report", None]
 
 
 async def test_a_database_ahead_of_the_release_is_not_touched_and_the_failure_says_what_to_do(dsn: str) -> None:

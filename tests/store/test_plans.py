@@ -5,12 +5,12 @@ import json
 import re
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Any
+from typing import Any, get_args
 
 import asyncpg
 import pytest
 
-from jobstore.store import Store, history, jobs, views, writing
+from jobstore.store import Store, accounts, history, jobs, taken, views, writing
 from tests.store.asking import query
 
 ACCOUNTS, JOBS, EVENTS = 3, 2000, 20_000
@@ -19,9 +19,9 @@ FILL = f"""
 INSERT INTO accounts (name) SELECT 'account-' || n FROM generate_series(1, 600) AS n;
 INSERT INTO heads (account_id, position, jobs, hash)
     SELECT account_id, {EVENTS} / {ACCOUNTS}, {JOBS} / {ACCOUNTS}, sha256(name::bytea) FROM accounts;
-INSERT INTO jobs (account_id, number, uid, kind, user_name, phase, version, state)
+INSERT INTO jobs (account_id, number, uid, kind, user_name, claim, phase, version, state)
     SELECT 1 + n % {ACCOUNTS}, 1 + n / {ACCOUNTS}, gen_random_uuid(), 'kind-' || n % 7,
-        CASE WHEN n % 3 = 0 THEN 'user-' || n % 40 END,
+        CASE WHEN n % 3 = 0 THEN 'user-' || n % 40 END, CASE WHEN n % 2 = 0 THEN 'claim-' || n % 50 END,
         (ARRAY['queued', 'running', 'running', 'completed', 'completed', 'completed', 'failed'])[1 + n % 7], 1, '{{}}'
     FROM generate_series(0, {JOBS} - 1) AS n;
 INSERT INTO events (account_id, position, job, version, type, at, data, by, hash)
@@ -34,9 +34,12 @@ INSERT INTO views (account_id, job, format, revision, version, position, memo)
     SELECT account_id, number, 'native', 1, 1, 1, '{{}}' FROM jobs;
 INSERT INTO keys (key_id, account_id, name, scope, hash)
     SELECT 'key-' || account_id, account_id, 'a', 'read', sha256('x') FROM accounts;
+INSERT INTO keys (key_id, account_id, name, scope, hash, job)
+    SELECT 'job-' || account_id || '-' || number, account_id, 'job-' || number, 'write', sha256('x'), number FROM jobs;
 """
 
 STATEMENTS = {
+    "accounts.KEEP_ONLY": accounts.KEEP_ONLY,
     "history.OF_JOB": history.OF_JOB,
     "history.OF_ACCOUNT": history.OF_ACCOUNT,
     "history.HEAD": history.HEAD,
@@ -46,19 +49,31 @@ STATEMENTS = {
     "views.MEMO": views.MEMO,
     "views.REMEMBER": views.REMEMBER,
     "jobs.BY_UID": jobs.BY_UID,
+    "jobs.LATEST": jobs.LATEST,
     "writing._LOCK": writing._LOCK,
     "writing._LOCK_WHAT_IS_FREE": writing._LOCK_WHAT_IS_FREE,
     "writing._LOAD": writing._LOAD,
     "writing._REMEMBER": writing._REMEMBER,
     "writing._HASH_AT": writing._HASH_AT,
     "writing._WRITE": writing._WRITE,
+    "taken.NUMBERS": taken.NUMBERS,
+    "taken.UIDS": taken.UIDS,
+    "taken.CLAIMS": taken.CLAIMS,
     **{
         f"jobs.listing{filters}": jobs.listing(*filters)
         for count in range(4)
         for filters in combinations(("phase", "kind", "user"), count)
     },
+    **{
+        f"jobs.searching({order}, {descending}, {sought})": jobs.searching(order, descending, *sought)
+        for order in get_args(jobs.Order)
+        for descending in (True, False)
+        for count in range(4)
+        for sought in combinations(("phases", "text", "since"), count)
+    },
 }
 IN_THE_ORDER_OF_AN_INDEX = ("history.OF_JOB", "history.OF_ACCOUNT", "jobs.listing()")
+SEARCHES = [name for name in STATEMENTS if name.startswith("jobs.searching")]
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +153,33 @@ async def test_a_page_is_read_in_the_order_of_its_index(filled: str, name: str) 
 async def test_a_page_of_few_among_many_is_found_without_reading_the_many(filled: str, name: str) -> None:
     indexes = {node.get("Index Name") for node in await plan(filled, jobs.listing(name))}
     assert f"jobs_by_{name}" in indexes
+
+
+@pytest.mark.parametrize("name", [*SEARCHES, "jobs.LATEST"])
+async def test_of_a_job_that_is_searched_one_event_is_read_whatever_its_history(filled: str, name: str) -> None:
+    scans = [node for node in await plan(filled, STATEMENTS[name]) if node.get("Relation Name") == "events"]
+    assert scans
+    for node in scans:
+        assert node["Index Name"] == "events_job_version_is_taken"
+        assert re.search(r"\(job = ", node["Index Cond"])
+
+
+@pytest.mark.parametrize("name", [name for name in SEARCHES if "created" in name and "since" not in name])
+async def test_a_page_in_the_order_of_creation_is_read_from_an_index_to_its_end_and_no_further(
+    filled: str, name: str
+) -> None:
+    limits = [node for node in await plan(filled, STATEMENTS[name]) if node["Node Type"] == "Limit"]
+    assert any(node["Plans"][0].get("Index Name") == "jobs_pkey" for node in limits)
+
+
+async def test_the_keys_of_a_job_are_found_without_reading_those_of_the_account(filled: str) -> None:
+    assert "keys_by_job" in {node.get("Index Name") for node in await plan(filled, accounts.KEEP_ONLY)}
+
+
+async def test_who_holds_a_claim_is_found_without_reading_other_jobs(filled: str) -> None:
+    [scan] = [node for node in await plan(filled, taken.CLAIMS) if "Index Name" in node]
+    assert scan["Index Name"] == "jobs_by_claim"
+    assert "hashtextextended" in scan["Index Cond"]
 
 
 async def test_the_plans_are_those_that_a_node_gets(filled: str) -> None:
