@@ -41,8 +41,11 @@ async def principal(request: web.Request, scope: Scope, *, of_job: bool = False)
 
 async def _take(request: web.Request, who: Principal) -> None:
     """Count this request."""
-    allowance = request[ALLOWANCE] = await request.app[RATES].take(who)
-    if allowance is not None and not allowance.granted:
+    allowance = await request.app[RATES].take(who)
+    if allowance is None:
+        return
+    request[ALLOWANCE] = allowance
+    if not allowance.granted:
         headers = {"Retry-After": str(allowance.reset), **rate_fields(allowance)}
         raise Problem("throttled", f"try again in {allowance.reset} s", headers=headers)
 

@@ -11,8 +11,8 @@ from jobstore.formats.contract import Failure, Format, Quota, Reply
 from jobstore.store.rates import Allowance
 from jobstore.web.problems import explain
 
-SPOKEN: Final = "format"  # the request's entry for the format of the call that it is
-ALLOWANCE: Final = "allowance"  # and for what is left of its account's rate
+SPOKEN: Final = web.RequestKey("format", Format[Any])  # the format of the call that a request is
+ALLOWANCE: Final = web.RequestKey("allowance", Allowance)  # and what is left of its account's rate
 
 # Names in a prefix match one segment; what begins with one is looked at last.
 _PREFIXES: Final = sorted(
