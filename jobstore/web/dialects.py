@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from jobstore.formats import FORMATS
 from jobstore.formats.contract import (
@@ -225,6 +225,8 @@ async def _asked(request: web.Request) -> Asked:
     path = dict(request.match_info)
     query = list(request.query.items())
     forms.check(*path.values(), *(text for pair in query for text in pair))
+    if body is None and query and request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
+        body = forms.nest(query)
     return Asked(path=path, query=query, body=body, address=request.path)
 
 
