@@ -265,7 +265,7 @@ def dashed(uid: str) -> str:
 
 def second(at: datetime | None) -> str | None:
     """A moment to the second, ISO 8601 with Z."""
-    return None if at is None else f"{at:%Y-%m-%dT%H:%M:%SZ}"
+    return None if at is None else f"{at.replace(tzinfo=None).isoformat(timespec='seconds')}Z"
 
 
 def convert(body: Any, type: type[T]) -> T:
