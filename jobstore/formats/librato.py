@@ -131,6 +131,7 @@ _STATUS: Final = {
     "timeout": 408,
     "refused": 422,
     "taken": 422,
+    "version-differs": 422,
     "too-large": 413,
     "unsupported-media-type": 415,
     "malformed": 422,

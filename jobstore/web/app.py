@@ -11,8 +11,7 @@ from jobstore.web.credentials import GATE, RATES
 from jobstore.web.naming import STORE
 from jobstore.web.telling import sign, tell
 
-ROUTES: Final = (
-    *dialects.routes(),
+NATIVE: Final = (
     web.post("/jobs", jobs.submit),
     web.get("/jobs", jobs.index),
     web.get("/jobs/{id}", jobs.poll),
@@ -25,6 +24,7 @@ ROUTES: Final = (
     web.get("/metrics", health.metrics),
     web.get("/openapi.json", openapi.document),
 )
+ROUTES: Final = (*dialects.routes(), *NATIVE)
 
 
 # How the app is to be run. Bodies are not unpacked: a small one could keep the loop busy for seconds, whoever sent it.

@@ -59,7 +59,7 @@ def routes() -> Iterator[web.RouteDef]:
     """Every call of every format."""
     for format in FORMATS.values():
         for call in format.calls:
-            handler = partial(_spoken, format, _carried_out(format, call))
+            handler = _spoken(format, _carried_out(format, call))
             for path in call.paths:
                 yield web.get(path, handler) if call.method == "GET" else web.route(call.method, path, handler)
 
@@ -78,9 +78,12 @@ def _origin(scheme: str, host: str) -> str:
     return f"{scheme}://{host}"
 
 
-async def _spoken(format: Format[Any], handler: Handler, request: web.Request) -> web.StreamResponse:
-    request[SPOKEN] = format
-    return await handler(request)
+def _spoken(format: Format[Any], handler: Handler) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        request[SPOKEN] = format
+        return await handler(request)
+
+    return handle
 
 
 def _carried_out(format: Format[Any], call: Call[Any]) -> Handler:

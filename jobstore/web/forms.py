@@ -49,7 +49,7 @@ def _put(whole: dict[str, Any], name: str, keys: list[str], value: str) -> None:
         here = here.setdefault(key, [] if after == "" else {}) if isinstance(here, dict) and key else None
     if isinstance(here, list) and keys[-1] == "":
         here.append(value)
-    elif isinstance(here, dict) and not isinstance(here.get(keys[-1]), dict | list):
+    elif isinstance(here, dict) and (keys[-1] or here is whole) and not isinstance(here.get(keys[-1]), dict | list):
         here[keys[-1]] = value
     else:
         raise Problem("malformed", f"{name} is at odds with the rest of the form")

@@ -11,8 +11,8 @@ from jobstore.formats.contract import Failure, Format, Quota, Reply
 from jobstore.store.rates import Allowance
 from jobstore.web.problems import explain
 
-SPOKEN: Final = web.RequestKey("format", Format[Any])  # the format of the call that a request is
-ALLOWANCE: Final = web.RequestKey("allowance", Allowance)  # and what is left of its account's rate
+SPOKEN: Final = web.RequestKey[Format[Any]]("format", Format)  # of the call that the request is
+ALLOWANCE: Final = web.RequestKey("allowance", Allowance)  # what is left of its account's rate
 
 # Names in a prefix match one segment; what begins with one is looked at last.
 _PREFIXES: Final = sorted(
@@ -46,8 +46,7 @@ async def tell(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def sign(request: web.Request, response: web.StreamResponse) -> None:
     """Put on an answer what stands on every one: the rate, and no word of which releases of which libraries made it."""
     response.headers["Server"] = "jobstore"
-    allowance: Allowance | None = request.get(ALLOWANCE)
-    format: Format[Any] | None = request.get(SPOKEN)
+    allowance, format = request.get(ALLOWANCE), request.get(SPOKEN)
     if format is not None:
         quota = None if allowance is None else Quota(allowance.limit, allowance.remaining, allowance.reset)
         response.headers.update(format.limits(quota))

@@ -6,13 +6,14 @@ from typing import Any
 import orjson
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from jobstore.formats import FORMATS
 from jobstore.formats.contract import Failure, Format
 from jobstore.job import events as e
 from jobstore.job.projection import Audience
-from tests.histories import BEGIN, histories, place
+from tests.histories import BEGIN, UID, histories, place
 
 SHAPES = [
     pytest.param(format, revision, id=f"{format.name} {revision}".strip())
@@ -85,3 +86,41 @@ def test_the_address_of_a_job_names_that_job(format: Format[Any]) -> None:
         assert format.identify(text) in (number, uid)
     for text in ("", "0", "-1", "1.5", "x" * 100, "ü", "../1", "1 ", "٣"):
         assert format.identify(text) is None, text
+
+
+def progress_in(shown: Any) -> float | None:
+    """How far a shown job says that it is: by itself, inside a wrapping object, or in the last of its records."""
+    if "progress" in shown:
+        progress: float | None = shown["progress"]
+        return progress
+    for inner in shown.values():
+        if isinstance(inner, list) and inner and isinstance(inner[-1], dict):
+            inner = inner[-1]
+        if isinstance(inner, dict) and "progress" in inner:
+            return progress_in(inner)
+    return None
+
+
+fractions = st.lists(st.floats(0, 1), max_size=12).map(
+    lambda steps: [e.ProgressReported(fraction=step) for step in sorted(steps)]
+)
+counts = st.tuples(st.integers(1, 1000), st.lists(st.integers(0, 1000), max_size=12)).map(
+    lambda told: [e.ProgressReported(done=min(done, told[0]), total=told[0]) for done in sorted(told[1])]
+)
+ends = st.sampled_from([[], [e.JobCompleted()], [e.JobFailed()], [e.StopRequested(), e.JobCancelled()]])
+
+
+@pytest.mark.parametrize(("format", "revision"), SHAPES)
+def test_progress_that_only_grows_only_grows_in_the_vendors_scale(format: Format[Any], revision: str) -> None:
+    @given(fractions | counts, ends)
+    def law(steps: list[e.Event], end: list[e.Event]) -> None:
+        view = format.projection.fold(())
+        before = 0.0
+        for recorded in place([e.JobQueued(uid=UID, kind="a"), e.JobStarted(), *steps, *end]):
+            view = format.projection.fold((recorded,), view)
+            now = progress_in(orjson.loads(format.projection.show(view, audience(revision), recorded.at)))
+            if now is not None:
+                assert now >= before
+                before = now
+
+    law()

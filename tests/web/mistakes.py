@@ -3,7 +3,7 @@
 import gzip
 from collections.abc import Iterator
 
-from jobstore.web.app import ROUTES
+from jobstore.web.app import NATIVE
 from tests.web.wire import NDJSON
 
 Mistake = tuple[str, list[tuple[str, bytes]], bytes, int]  # request line, headers, body, status
@@ -144,7 +144,7 @@ def addresses() -> Iterator[Mistake]:
     for path in ("/", "/nothing", "/jobs/", "/jobs/1/", "/jobs/1/nothing", "/jobs/1/events/2", "/Jobs", "/jobs/1/../x"):
         yield f"GET {path}", [], b"", 404
     methods: dict[str, set[str]] = {}
-    for route in ROUTES:
+    for route in NATIVE:
         methods.setdefault(route.path, set()).update({route.method} | ({"HEAD"} if route.method == "GET" else set()))
     for path, allowed in methods.items():
         for method in sorted({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"} - allowed):

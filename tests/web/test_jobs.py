@@ -34,7 +34,7 @@ async def test_a_submission_is_accepted_and_points_at_the_job(client: Client) ->
     assert job == {
         "id": job["id"], "number": 1, "kind": "index.build", "args": {"size": 3, "ü": [1.5]}, "state": "queued",
         "progress": {"fraction": None, "done": None, "total": 4}, "stage": None, "message": None, "outputs": [],
-        "results": [], "errors": [], "user": "ann", "created_at": at, "started_at": None, "updated_at": at,
+        "results": [], "errors": [], "user": "ann", "extra": {}, "created_at": at, "started_at": None, "updated_at": at,
         "ended_at": None, "version": 1, "position": 1,
     }  # fmt: skip
     polled = await client.ask("GET", response.headers["Location"])
