@@ -65,7 +65,7 @@ async def _live(client: Client) -> None:
 async def test_every_get_answers_as_described(client: Client) -> None:
     await _live(client)
     for method, path, call in calls():
-        if method != "GET":
+        if method != "GET" or "tags" in call:  # a vendor's, which tests/vendors/test_described.py asks
             continue
         described = call["responses"]["200"]["content"]
         for id in ("1", "2"):
