@@ -28,8 +28,8 @@ Schema = Mapping[str, Any]
 
 class Asked(Struct, frozen=True, kw_only=True):
     """A request. `path` holds the names in the address, `query` its parameters in order, `body` what JSON or a form
-    said. A form's `job[id]=1` is `{"job": {"id": "1"}}`, its `names[]=a` is `{"names": ["a"]}`. Where a call that writes
-    came without a body, its query is taken for the form; None without either."""
+    said. A form's `job[id]=1` is `{"job": {"id": "1"}}`, its `names[]=a` is `{"names": ["a"]}`. Where a call that
+    writes came without a body, its query is taken for the form; None without either."""
 
     address: str = ""
     path: Mapping[str, str] = {}

@@ -97,14 +97,18 @@ def test_only_a_view_that_runs_changes_with_the_time(events: list[e.Event]) -> N
 
 
 def test_times_say_when_a_job_was_made_began_was_heard_of_and_ended() -> None:
-    ends: dict[str, e.Event] = {"completed_at": e.JobCompleted(), "failed_at": e.JobFailed(), "stopped": e.JobCancelled()}
+    ends: dict[str, e.Event] = {
+        "completed_at": e.JobCompleted(),
+        "failed_at": e.JobFailed(),
+        "stopped": e.JobCancelled(),
+    }
     for name, end in ends.items():
         job = shown(STARTED, end, e.Annotated())
         assert job["created_at"] == "2026-01-31T12:00:01Z"
         assert job["started_at"] == "2026-01-31T12:00:02Z"
         assert job["completed_at"] == "2026-01-31T12:00:03Z"
         assert job["updated_at"] == "2026-01-31T12:00:04Z"
-        assert job["failed_at"] == ("2026-01-31T12:00:03Z" if name == "failed_at" else None)
+        assert job["failed_at"] == ("2026-01-31T12:00:03Z" if isinstance(end, e.JobFailed) else None)
 
 
 @pytest.mark.parametrize(

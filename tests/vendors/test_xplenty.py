@@ -3,6 +3,7 @@
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from io import BytesIO
 from typing import Any
 from urllib.parse import urlencode
 
@@ -90,7 +91,7 @@ async def test_a_worker_is_told_of_dynamic_variables(client: Client) -> None:
         ({"data": b"<run/>", "headers": {"Content-Type": "text/xml"}}, 415, "send application/json, not text/xml"),
         ({"data": b"]", "headers": FORM}, 422, "cluster_id: is missing"),
         ({"data": b"\xff", "headers": FORM}, 400, "the form is not UTF-8"),
-        ({"data": b" " * 2**21, "headers": FORM}, 413, "the body is larger than this server takes"),
+        ({"data": BytesIO(b" " * 2**21), "headers": FORM}, 413, "the body is larger than this server takes"),
     ],
 )
 async def test_a_run_is_refused_with_the_field(client: Client, asked: Any, status: int, message: str) -> None:
