@@ -203,7 +203,7 @@ class Sweep(Call[V]):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits(Call[V]):
-    """Shows what is left of the account's rate; None where there is no limit."""
+    """Shows what is left of the account's rate, of which it takes nothing; None where there is no limit."""
 
     reply: Callable[[Quota | None], Reply]
 

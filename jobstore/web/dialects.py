@@ -204,7 +204,7 @@ async def _sweep(format: Format[Any], call: Sweep[Any], request: web.Request) ->
 
 
 async def _limits(call: Limits[Any], request: web.Request) -> web.StreamResponse:
-    await _who(request, "read", request[SPOKEN])
+    await _who(request, "read", request[SPOKEN], free=True)
     allowance = request.get(ALLOWANCE)
     quota = None if allowance is None else Quota(allowance.limit, allowance.remaining, allowance.reset)
     return respond(call.reply(quota))
@@ -214,10 +214,10 @@ async def _limits(call: Limits[Any], request: web.Request) -> web.StreamResponse
 
 
 async def _who(
-    request: web.Request, scope: Scope, format: Format[Any], *, of_job: bool = False
+    request: web.Request, scope: Scope, format: Format[Any], *, of_job: bool = False, free: bool = False
 ) -> tuple[Principal, Audience]:
     """Who asks, and how jobs are shown to them. Another account's address is nowhere."""
-    who = await principal(request, scope, of_job=of_job)
+    who = await principal(request, scope, of_job=of_job, free=free)
     if request.match_info.get("account", who.account) != who.account:
         raise Problem("not-found", "there is nothing at this address")
     return who, audience(request, who, format.name)
