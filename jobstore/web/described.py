@@ -9,7 +9,11 @@ from jobstore.formats.contract import Call, Format
 
 _NAMES: Final = re.compile(r"\{(\w+)\}")
 _ALWAYS: Final = (401, 429, 503)
-_MEANS: Final = {"id": "The job's id, as this vendor writes it", "account": "The key's account"}
+_MEANS: Final = {
+    "id": "The job's id, as this vendor writes it",
+    "account": "The key's account",
+    "owner": "The key's account",
+}
 
 
 def schemas() -> dict[str, Any]:

@@ -174,17 +174,20 @@ async def _act(format: Format[Any], call: Act[Any], request: web.Request) -> web
             told = await store.views.look(who.account_id, number, where, projection, partial(_of, call.reply, to))
             return respond(told[1])
         commands = tuple(_checked(command) for command in said)
+        # The key is there before the event that it belongs to: a job without one would be nobody's.
+        key = None if call.opens is None else await store.accounts.create_job_key(who.account_id, number)
         try:
             appended = await store.ledger.append(Append(who.account_id, number, commands, who.by, version))
-        except Conflict:
+        except (Conflict, Refused) as error:
+            if key is not None:
+                await store.accounts.revoke(key[0])
+            if isinstance(error, Refused):
+                raise call.refused(error) from None
             continue
-        except Refused as reason:
-            raise call.refused(reason) from None
         of = partial(_of, call.reply, to)
-        if call.opens is not None:
-            key_id, key = await store.accounts.create_job_key(who.account_id, number)
-            await store.accounts.keep_only_job_key(who.account_id, number, key_id)
-            of = partial(_opened, call.opens, to, key)
+        if call.opens is not None and key is not None:
+            await store.accounts.keep_only_job_key(who.account_id, number, key[0])
+            of = partial(_opened, call.opens, to, key[1])
         where = store.views.take_in(who.account_id, appended, projection)
         return respond(await store.views.look_exactly(who.account_id, number, where, projection, of))
     raise Failure("unavailable", "the job moves too fast; try again in a moment")

@@ -92,9 +92,9 @@ def kill_all(data: Path, *others: int) -> None:
 
 
 class Served:
-    """A `jobstore serve` or `demo` that runs until it is told otherwise."""
+    """A `jobstore serve` or `demo`, of the package under `root`, that runs until it is told otherwise."""
 
-    def __init__(self, *arguments: str | Path, verb: str = "serve", port: int | None = None) -> None:
+    def __init__(self, *arguments: str | Path, verb: str = "serve", port: int | None = None, root: Path = ROOT) -> None:
         self.port = free_port() if port is None else port
         self.address = f"http://127.0.0.1:{self.port}"
         self.lines: list[str] = []
@@ -104,8 +104,8 @@ class Served:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env=ENVIRONMENT,
-            cwd=ROOT,
+            env=ENVIRONMENT | {"PYTHONPATH": str(root)},
+            cwd=root,
         )
         assert self.process.stdout is not None
         for line in self.process.stdout:
@@ -141,9 +141,11 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(*arguments: str | Path, verb: str = "serve", port: int | None = None) -> Iterator[Served]:
+def serving(
+    *arguments: str | Path, verb: str = "serve", port: int | None = None, root: Path = ROOT
+) -> Iterator[Served]:
     """A server for a while; whatever is left of it afterwards is killed."""
-    served = Served(*arguments, verb=verb, port=port)
+    served = Served(*arguments, verb=verb, port=port, root=root)
     children = psutil.Process(served.process.pid).children(recursive=True)
     try:
         yield served

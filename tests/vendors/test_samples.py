@@ -1,14 +1,19 @@
-"""The vendors' own documents, reproduced: each sample is a file of steps, with what the server must answer."""
+"""The vendors' own documents, reproduced: each sample is a file of steps, with what the server must answer.
+
+A step happens `at` a time, and the uid of the job that it makes is what it `draws`.
+"""
 
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import orjson
 import pytest
 
 from jobstore.formats import FORMATS
 from jobstore.store import Store
+from jobstore.web import dialects
 from tests.vendors.conftest import Clock, reached_at
 
 FILES = sorted((Path(__file__).parent / "samples").glob("*.json"))
@@ -20,7 +25,9 @@ SAMPLES = [
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
-async def test_the_document_is_reproduced(sample: dict[str, Any], store: Store, clock: Clock) -> None:
+async def test_the_document_is_reproduced(
+    sample: dict[str, Any], store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     account = sample.get("account", "acme")
     async with reached_at(store, sample.get("url")) as client:
         for change in sample.get("settings", {}).items():
@@ -29,6 +36,8 @@ async def test_the_document_is_reproduced(sample: dict[str, Any], store: Store, 
         for step in sample["steps"]:
             if "at" in step:
                 clock.at = datetime.fromisoformat(step["at"])
+            if "draws" in step:
+                monkeypatch.setattr(dialects, "uuid7", Mock(return_value=step["draws"]))
             response = await client.ask(step["method"], step["path"], account=account, json=step.get("body"))
             assert response.status == step.get("status", 200), await response.text()
             if "answer" in step:
