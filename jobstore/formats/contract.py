@@ -28,7 +28,8 @@ Schema = Mapping[str, Any]
 
 class Asked(Struct, frozen=True, kw_only=True):
     """A request. `path` holds the names in the address, `query` its parameters in order, `body` what JSON or a form
-    said: None without a body. A form's `job[id]=1` is `{"job": {"id": "1"}}`, its `names[]=a` is `{"names": ["a"]}`."""
+    said. A form's `job[id]=1` is `{"job": {"id": "1"}}`, its `names[]=a` is `{"names": ["a"]}`. Where a call that
+    writes came without a body, its query is taken for the form; None without either."""
 
     address: str = ""
     path: Mapping[str, str] = {}
@@ -202,7 +203,7 @@ class Sweep(Call[V]):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits(Call[V]):
-    """Shows what is left of the account's rate; None where there is no limit."""
+    """Shows what is left of the account's rate, of which it takes nothing; None where there is no limit."""
 
     reply: Callable[[Quota | None], Reply]
 
@@ -264,7 +265,7 @@ def dashed(uid: str) -> str:
 
 def second(at: datetime | None) -> str | None:
     """A moment to the second, ISO 8601 with Z."""
-    return None if at is None else f"{at:%Y-%m-%dT%H:%M:%SZ}"
+    return None if at is None else f"{at.replace(tzinfo=None).isoformat(timespec='seconds')}Z"
 
 
 def convert(body: Any, type: type[T]) -> T:

@@ -166,7 +166,7 @@ def fail(failure: Failure) -> Reply:
 
 def _starts(kind: str) -> Callable[[Asked, Audience], New]:
     def read(asked: Asked, audience: Audience) -> New:
-        args = asked.body if asked.body is not None else dict(asked.query)
+        args = asked.body if asked.body is not None else {}
         if not isinstance(args, dict):
             raise Failure("malformed", "send an object", fields={"names": ["must be an array"]})
         names = args.get("names")

@@ -82,8 +82,11 @@ class Rates:
         self._shares: dict[int, _Share] = {}
         self._leasing: dict[int, asyncio.Task[None]] = {}
 
-    async def take(self, who: Asker) -> Allowance | None:
-        """Count one request; None when the account has no rate. Raises Unavailable when Postgres does not answer."""
+    async def take(self, who: Asker, *, free: bool = False) -> Allowance | None:
+        """Count one request, or only look if it is `free`; None when the account has no rate.
+
+        Raises Unavailable when Postgres does not answer.
+        """
         rate = who.rate
         if rate is None:
             return None
@@ -94,8 +97,8 @@ class Rates:
             if share is not None and share.rate == rate and share.start >= start and (share.mine or not share.others):
                 break
             await self._lease(who.account_id, rate, start)
-        granted = share.mine > 0
-        share.mine -= granted
+        granted = free or share.mine > 0
+        share.mine -= granted and not free
         reset = max(1, math.ceil(share.start + rate.seconds - now))
         return Allowance(*rate, share.mine + share.others, reset, granted)
 

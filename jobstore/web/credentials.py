@@ -17,8 +17,8 @@ RATES: Final = web.AppKey("rates", Rates)
 _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="jobstore", Basic realm="jobstore"'}
 
 
-async def principal(request: web.Request, scope: Scope, *, of_job: bool = False) -> Principal:
-    """Who asks, if their key allows `scope` and the account's rate one more request.
+async def principal(request: web.Request, scope: Scope, *, of_job: bool = False, free: bool = False) -> Principal:
+    """Who asks, if their key allows `scope` and the account's rate one more request, which a `free` one is not.
 
     A key of a single job is for calls `of_job` only, which must see to it that it is that job. Raises Problem:
     unauthorized, forbidden or throttled.
@@ -35,13 +35,13 @@ async def principal(request: web.Request, scope: Scope, *, of_job: bool = False)
     if found.job is not None and not of_job:
         raise Problem("forbidden", "this key is for a single job")
     if found.rate is not None:
-        await _take(request, found)
+        await _take(request, found, free=free)
     return found
 
 
-async def _take(request: web.Request, who: Principal) -> None:
+async def _take(request: web.Request, who: Principal, *, free: bool) -> None:
     """Count this request."""
-    allowance = await request.app[RATES].take(who)
+    allowance = await request.app[RATES].take(who, free=free)
     if allowance is None:
         return
     request[ALLOWANCE] = allowance

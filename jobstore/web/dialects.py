@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from jobstore.formats import FORMATS
 from jobstore.formats.contract import (
@@ -207,7 +207,7 @@ async def _sweep(format: Format[Any], call: Sweep[Any], request: web.Request) ->
 
 
 async def _limits(call: Limits[Any], request: web.Request) -> web.StreamResponse:
-    await _who(request, "read", request[SPOKEN])
+    await _who(request, "read", request[SPOKEN], free=True)
     allowance = request.get(ALLOWANCE)
     quota = None if allowance is None else Quota(allowance.limit, allowance.remaining, allowance.reset)
     return respond(call.reply(quota))
@@ -217,10 +217,10 @@ async def _limits(call: Limits[Any], request: web.Request) -> web.StreamResponse
 
 
 async def _who(
-    request: web.Request, scope: Scope, format: Format[Any], *, of_job: bool = False
+    request: web.Request, scope: Scope, format: Format[Any], *, of_job: bool = False, free: bool = False
 ) -> tuple[Principal, Audience]:
     """Who asks, and how jobs are shown to them. Another account's address is nowhere."""
-    who = await principal(request, scope, of_job=of_job)
+    who = await principal(request, scope, of_job=of_job, free=free)
     if request.match_info.get("account", who.account) != who.account:
         raise Problem("not-found", "there is nothing at this address")
     return who, audience(request, who, format.name)
@@ -231,6 +231,8 @@ async def _asked(request: web.Request) -> Asked:
     path = dict(request.match_info)
     query = list(request.query.items())
     forms.check(*path.values(), *(text for pair in query for text in pair))
+    if body is None and query and request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
+        body = forms.nest(query)
     return Asked(path=path, query=query, body=body, address=request.path)
 
 

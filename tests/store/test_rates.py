@@ -73,6 +73,14 @@ async def test_a_window_grants_its_limit_and_counts_down_to_nothing(store: Store
         clock.now += 3600
 
 
+async def test_to_look_takes_nothing_and_is_always_granted(store: Store, account: int) -> None:
+    rates, who = Rates(store.postgres, clock=Clock()), asker(account, 3)
+    for left in (3, 2, 1, 0):
+        for _ in range(5):
+            assert await rates.take(who, free=True) == (3, 3600, left, 3600, True)
+        assert (await take(rates, who)).granted == (left > 0)
+
+
 @pytest.mark.parametrize(
     ("seconds", "now", "reset"),
     [

@@ -89,3 +89,9 @@ async def test_a_job_that_was_removed_is_not_there(client: Client) -> None:
     response = await client.ask("GET", "/v1/jobs/1")
     assert response.status == 404
     assert await response.json() == {"errors": {"request": ["there is no such job"]}}
+
+
+async def test_without_a_body_the_query_is_the_form(client: Client) -> None:
+    assert (await client.ask("DELETE", "/v1/metrics?names[]=a&names[]=b")).status == 202
+    assert (await (await client.ask("GET", "/jobs/1")).json())["args"] == {"names": ["a", "b"]}
+    assert (await client.ask("DELETE", "/v1/metrics?names[]=a&names=b")).status == 422

@@ -78,7 +78,7 @@ async def _spelled(client: Client, path: str, format: Format[Any] | None, number
 async def test_every_get_answers_as_described(client: Client) -> None:
     await _live(client)
     for method, path, call in calls():
-        if method != "GET":
+        if method != "GET" or "tags" in call:  # a vendor's, which tests/vendors/test_described.py asks
             continue
         format = FORMATS.get(call.get("tags", ["native"])[0])
         for number in (1, 2):
