@@ -118,7 +118,7 @@ async def _find(store: Store, account: str | None, job: str) -> tuple[int, int]:
     if job.isascii() and job.isdigit() and len(job) <= 18:
         return account_id, int(job)
     try:
-        number = await store.jobs.number_of(account_id, UUID(job))
+        number = await store.jobs.number_of(account_id, UUID(job).hex)
     except ValueError:
         raise click.UsageError(f"{job!r} is neither a job's number nor its uid") from None
     if number is None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple
-from uuid import UUID
 
 import asyncpg
 
@@ -81,15 +80,15 @@ class Jobs:
 
     def __init__(self, postgres: Postgres, *, remembered: int = 100_000) -> None:
         self._postgres = postgres
-        self._numbers: dict[tuple[int, UUID], int] = {}
+        self._numbers: dict[tuple[int, str], int] = {}
         self._remembered = remembered
 
-    async def number_of(self, account_id: int, uid: UUID) -> int | None:
-        """The number of the job with this uid. It never changes, so it is asked for once."""
+    async def number_of(self, account_id: int, uid: str) -> int | None:
+        """The number of the job with this uid, 32 hex digits. It never changes, so it is asked for once."""
         number = self._numbers.get((account_id, uid))
         return (await self.numbers_of(account_id, [uid])).get(uid) if number is None else number
 
-    async def numbers_of(self, account_id: int, uids: Sequence[UUID]) -> dict[UUID, int]:
+    async def numbers_of(self, account_id: int, uids: Sequence[str]) -> dict[str, int]:
         """The numbers of the jobs with these uids, as far as there are any."""
         found = {uid: number for uid in uids if (number := self._numbers.get((account_id, uid))) is not None}
         missing = [uid for uid in uids if uid not in found]
@@ -98,7 +97,7 @@ class Jobs:
             if len(self._numbers) + len(rows) > self._remembered:
                 self._numbers.clear()
             for uid, number in rows:
-                found[uid] = self._numbers[account_id, uid] = number
+                found[uid.hex] = self._numbers[account_id, uid.hex] = number
         return found
 
     async def latest(self, account_id: int, numbers: Sequence[int]) -> list[Listed]:

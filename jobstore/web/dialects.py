@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any, Final, TypeVar
-from uuid import UUID
 
 import msgspec
 from aiohttp import hdrs, web
@@ -42,7 +41,7 @@ from jobstore.web.credentials import principal
 from jobstore.web.naming import NO_SUCH_JOB, STORE, number_in
 from jobstore.web.problems import Problem
 from jobstore.web.ready import Ready, head, suits
-from jobstore.web.telling import ALLOWANCE, SPOKEN, respond
+from jobstore.web.telling import ALLOWANCE, respond
 
 URL: Final = web.AppKey("url", str)
 
@@ -58,8 +57,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def routes() -> Iterator[web.RouteDef]:
     """Every call of every format."""
     for format in FORMATS.values():
-        for call in format.calls:
-            handler = _spoken(format, _carried_out(format, call))
+        # Addresses that begin alike are tried in turn, and polls are asked for most.
+        for call in sorted(format.calls, key=lambda call: not isinstance(call, Poll)):
+            handler = _carried_out(format, call)
             for path in call.paths:
                 yield web.get(path, handler) if call.method == "GET" else web.route(call.method, path, handler)
 
@@ -78,14 +78,6 @@ def _origin(scheme: str, host: str) -> str:
     return f"{scheme}://{host}"
 
 
-def _spoken(format: Format[Any], handler: Handler) -> Handler:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        request[SPOKEN] = format
-        return await handler(request)
-
-    return handle
-
-
 def _carried_out(format: Format[Any], call: Call[Any]) -> Handler:
     match call:
         case Poll():
@@ -101,7 +93,7 @@ def _carried_out(format: Format[Any], call: Call[Any]) -> Handler:
         case Sweep():
             return partial(_sweep, format, call)
         case Limits():
-            return partial(_limits, call)
+            return partial(_limits, format, call)
         case _:
             raise TypeError(f"{format.name}: nobody knows how to carry out {call}")
 
@@ -113,7 +105,9 @@ async def _poll(format: Format[Any], call: Poll[Any], request: web.Request) -> w
     who, to = await _who(request, "read", format, of_job=True)
     number = await number_in(request, who, format)
     store = request.app[STORE]
-    where = await _where(request, who, number)
+    where = await store.views.where(who.account_id, number)
+    if where is None or where.removed:
+        raise Problem("not-found", NO_SUCH_JOB)
     reply = call.reply
     if reply is None:
         return _shown(request, await store.views.show(who.account_id, number, where, format.projection, to), format)
@@ -138,8 +132,8 @@ async def _several(format: Format[Any], call: Several[Any], request: web.Request
     asked = await _asked(request)
     store = request.app[STORE]
     named = [format.identify(text) for text in call.read(asked)]
-    uids = await store.jobs.numbers_of(who.account_id, [UUID(name) for name in named if isinstance(name, str)])
-    numbers = [uids.get(UUID(name)) if isinstance(name, str) else name for name in named]
+    uids = await store.jobs.numbers_of(who.account_id, [name for name in named if isinstance(name, str)])
+    numbers = [uids.get(name) if isinstance(name, str) else name for name in named]
     jobs = await store.jobs.latest(who.account_id, [number for number in numbers if number is not None])
     return respond(call.reply(await _items(format, call.item, request, who, to, jobs), asked, to))
 
@@ -206,8 +200,8 @@ async def _sweep(format: Format[Any], call: Sweep[Any], request: web.Request) ->
     return respond(call.reply(gone))
 
 
-async def _limits(call: Limits[Any], request: web.Request) -> web.StreamResponse:
-    await _who(request, "read", request[SPOKEN], free=True)
+async def _limits(format: Format[Any], call: Limits[Any], request: web.Request) -> web.StreamResponse:
+    await _who(request, "read", format, free=True)
     allowance = request.get(ALLOWANCE)
     quota = None if allowance is None else Quota(allowance.limit, allowance.remaining, allowance.reset)
     return respond(call.reply(quota))

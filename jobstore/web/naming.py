@@ -1,7 +1,6 @@
 """Knows which job is meant: by its number, its uid, or the id that it goes by in a vendor's dialect."""
 
 from typing import Any, Final
-from uuid import UUID
 
 from aiohttp import web
 
@@ -48,7 +47,7 @@ async def _find(store: Store, who: Principal, text: str) -> int | None:
         return plain
     known = uid(text)
     if known is not None:
-        return await store.jobs.number_of(who.account_id, UUID(known))
+        return await store.jobs.number_of(who.account_id, known)
     for format in FORMATS.values():
         named = format.identify(text)
         if named is not None:
@@ -57,4 +56,4 @@ async def _find(store: Store, who: Principal, text: str) -> int | None:
 
 
 async def _resolve(store: Store, who: Principal, named: int | str | None) -> int | None:
-    return await store.jobs.number_of(who.account_id, UUID(named)) if isinstance(named, str) else named
+    return await store.jobs.number_of(who.account_id, named) if isinstance(named, str) else named

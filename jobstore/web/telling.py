@@ -11,7 +11,6 @@ from jobstore.formats.contract import Failure, Format, Quota, Reply
 from jobstore.store.rates import Allowance
 from jobstore.web.problems import explain
 
-SPOKEN: Final = web.RequestKey[Format[Any]]("format", Format)  # of the call that the request is
 ALLOWANCE: Final = web.RequestKey("allowance", Allowance)  # what is left of its account's rate
 
 # Names in a prefix match one segment; what begins with one is looked at last.
@@ -36,17 +35,16 @@ async def tell(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception as error:
         if isinstance(error, web.HTTPException) and error.status < 400:
             raise
-        format = request.get(SPOKEN) or _owner(request.path)
+        format = owner(request.path)
         if format is None:
             return explain(error).response()
-        request[SPOKEN] = format
         return respond(format.fail(failure(error)))
 
 
 async def sign(request: web.Request, response: web.StreamResponse) -> None:
     """Put on an answer what stands on every one: the rate, and no word of which releases of which libraries made it."""
     response.headers["Server"] = "jobstore"
-    allowance, format = request.get(ALLOWANCE), request.get(SPOKEN)
+    allowance, format = request.get(ALLOWANCE), owner(request.path)
     if format is not None:
         quota = None if allowance is None else Quota(allowance.limit, allowance.remaining, allowance.reset)
         response.headers.update(format.limits(quota))
@@ -83,5 +81,6 @@ def failure(error: Exception) -> Failure:
 _NAMES: Final = {"gone": "not-found", "not-reached": "malformed", "key-reused": "malformed"}
 
 
-def _owner(path: str) -> Format[Any] | None:
+def owner(path: str) -> Format[Any] | None:
+    """The format in whose words is told what becomes of requests to this address."""
     return next((format for prefix, format in _PREFIXES if prefix.match(path)), None)

@@ -56,7 +56,7 @@ async def test_an_imported_job_keeps_its_uid_and_gets_the_next_number(store: Sto
     uid = uuid4()
     await store.ledger.append(submit(account))
     assert (await store.ledger.append(keep(account, uid=uid.hex))).job == 2
-    assert await store.jobs.number_of(account, uid) == 2
+    assert await store.jobs.number_of(account, uid.hex) == 2
     await assert_sound(dsn)
 
 

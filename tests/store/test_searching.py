@@ -124,8 +124,8 @@ async def test_numbers_are_found_by_uid_on_any_node(store: Store, account: int, 
     for owner in (account, account, rival):
         await store.ledger.append(submit(owner))
     rows = await query(dsn, "SELECT uid::text, account_id, number FROM jobs")
-    uids = {UUID(uid): number for uid, owner, number in rows if owner == account}
-    others = [*(UUID(uid) for uid, owner, _ in rows if owner == rival), uuid4()]
+    uids = {UUID(uid).hex: number for uid, owner, number in rows if owner == account}
+    others = [*(UUID(uid).hex for uid, owner, _ in rows if owner == rival), uuid4().hex]
     first = next(iter(uids))
     async with Store(dsn) as second:
         for node in (store, second):

@@ -2,14 +2,19 @@
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import aiohttp
 import pytest
 
+from jobstore.formats import FORMATS
+from jobstore.formats.contract import Format
 from jobstore.store import Store
 from jobstore.store.history import Entry
 from jobstore.store.postgres import Unavailable
+from jobstore.web.app import NATIVE
+from jobstore.web.telling import owner
 from tests.conftest import Client
 from tests.web.wire import NDJSON, exchange, key_of
 
@@ -91,3 +96,12 @@ async def test_who_stops_reading_a_history_is_no_failure_of_the_server(
     async with asyncio.timeout(10):
         await asyncio.gather(*serving, return_exceptions=True)
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
+def test_every_call_of_a_format_is_under_its_prefixes_and_no_native_one_is(format: Format[Any]) -> None:
+    for call in format.calls:
+        for path in call.paths:
+            assert owner(re.sub(r"\{\w+\}", "acme", path)) is format
+    for route in NATIVE:
+        assert owner(route.path.replace("{id}", "1")) is None
