@@ -126,7 +126,8 @@ class Call(Generic[V]):
     """One call of a vendor's API. `paths` are addresses with names in braces, `{id}` being the job's.
 
     The rest describes the call to people and programs: `query` names parameters with their JSON schemas, `takes` is the
-    schema of the body, `answers` of the reply (None: no body), `refusals` are the statuses of its failures.
+    schema of the body, `answers` of the reply (None: no body), `later` are the statuses of the reply in other revisions
+    than the first. `refusals` are the statuses of its failures, besides those that every call, or every body, may meet.
     """
 
     method: str
@@ -135,6 +136,7 @@ class Call(Generic[V]):
     query: Mapping[str, Schema] = field(default_factory=dict)
     takes: Schema | None = None
     status: int = 200
+    later: tuple[int, ...] = ()
     answers: Schema | None = None
     refusals: tuple[int, ...] = ()
 

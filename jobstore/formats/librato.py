@@ -188,7 +188,6 @@ _STARTER: Final[dict[str, Any]] = {
         "properties": {"names": {"type": "array", "items": {"type": "string"}, "minItems": 1}},
         "required": ["names"],
     },
-    "refusals": (400, 415, 422),
 }
 
 SCHEMA: Final = {

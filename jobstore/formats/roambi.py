@@ -264,7 +264,7 @@ FORMAT: Final = Format(
         ),
         Starter(
             method="POST", paths=("/1/accounts/{owner}/files/analytics",), summary="Publish an analytics file",
-            read=_publication, reply=accepted, answers=SCHEMA, refusals=(400, 403, 413, 415),
+            read=_publication, reply=accepted, answers=SCHEMA,
             takes={
                 "type": "object",
                 "properties": {

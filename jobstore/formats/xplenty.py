@@ -394,7 +394,7 @@ FORMAT: Final = Format(
         Starter(
             method="POST", paths=(_JOBS,), summary="Run a package", read=run, reply=_with(201), status=201,
             takes={"anyOf": [_RUN, {"type": "object", "properties": {"job": _RUN}, "required": ["job"]}]},
-            answers=SCHEMA, refusals=(400, 403, 404, 413, 415, 422),
+            answers=SCHEMA, refusals=(404,),
         ),
         Index(
             method="GET", paths=(_JOBS,), summary="The account's jobs", read=find, item=shown, reply=listed,
@@ -403,12 +403,12 @@ FORMAT: Final = Format(
                 "direction": one_of(*_DIRECTIONS, default="desc"), "since": _TIME, "offset": {**_COUNT, "default": 0},
                 "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
             },
-            answers={"type": "array", "items": SCHEMA}, refusals=(404, 422),
+            answers={"type": "array", "items": SCHEMA}, refusals=(404,),
         ),
         Poll(method="GET", paths=(f"{_JOBS}/{{id}}",), summary="A job", answers=SCHEMA, refusals=(404,)),
         Act(
             method="DELETE", paths=(f"{_JOBS}/{{id}}",), summary="Ask a job to stop", read=stop, reply=_with(200),
-            answers=SCHEMA, refusals=(403, 404, 422),
+            answers=SCHEMA, refusals=(404, 422),
         ),
         Poll(
             method="GET", paths=(f"{_JOBS}/{{id}}/outputs/{{output}}",), summary="An output of a job", reply=output,

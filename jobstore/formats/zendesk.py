@@ -261,7 +261,7 @@ def _paths(path: str) -> tuple[str, str]:
 def _starter(method: str, verb: str, summary: str, takes: Schema | None, **query: Schema) -> Starter[Job]:
     return Starter(
         method=method, paths=_paths("{things}/" + verb), summary=summary, query=query, takes=takes,
-        read=_starts(verb), reply=started, answers=SCHEMA, refusals=(400, 415, 422),
+        read=_starts(verb), reply=started, answers=SCHEMA,
     )  # fmt: skip
 
 
@@ -288,7 +288,7 @@ FORMAT: Final = Format(
     calls=(
         Several(
             method="GET", paths=_paths("job_statuses/show_many"), summary="Some jobs", query={"ids": IDS},
-            answers=LIST, refusals=(400, 422), read=_ids, item=item, reply=lambda items, asked, audience: listed(items),
+            answers=LIST, read=_ids, item=item, reply=lambda items, asked, audience: listed(items),
         ),
         Poll(
             method="GET", paths=_paths("job_statuses/{id}"), summary="A job's status", answers=SCHEMA, refusals=(404,),

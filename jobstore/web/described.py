@@ -5,10 +5,11 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from jobstore.formats import FORMATS
-from jobstore.formats.contract import Call, Format
+from jobstore.formats.contract import Call, Failure, Format, Limits, Poll
 
 _NAMES: Final = re.compile(r"\{(\w+)\}")
-_ALWAYS: Final = (401, 429, 503)
+_ANY: Final = ("bad-request", "unauthorized", "forbidden", "throttled", "unavailable")  # may come of every call
+_WITH_A_BODY: Final = ("timeout", "too-large", "unsupported-media-type", "malformed")
 _MEANS: Final = {
     "id": "The job's id, as this vendor writes it",
     "account": "The key's account",
@@ -56,12 +57,15 @@ def _call(format: Format[Any], call: Call[Any], path: str, operation: str) -> di
         }
         for name in _NAMES.findall(path)
     ] + [{"name": name, "in": "query", "schema": schema} for name, schema in call.query.items()]
+    bare = isinstance(call, Limits) or (isinstance(call, Poll) and call.reply is None)
+    met = _ANY if bare else _ANY + _WITH_A_BODY
+    refusals = {*call.refusals, *(format.fail(Failure(name, "")).status for name in met)}
     described: dict[str, Any] = {
         "operationId": operation,
         "summary": call.summary,
         "tags": [format.name],
-        "responses": {str(call.status): answer}
-        | {str(status): failure for status in sorted({*_ALWAYS, *call.refusals})},
+        "responses": {str(status): answer for status in (call.status, *call.later)}
+        | {str(status): failure for status in sorted(refusals)},
     }
     if parameters:
         described["parameters"] = parameters

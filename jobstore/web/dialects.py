@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any, Final, TypeVar
@@ -30,7 +31,7 @@ from jobstore.formats.contract import (
 from jobstore.job.commands import Command, Remove
 from jobstore.job.decider import Refused
 from jobstore.job.projection import Audience
-from jobstore.store.accounts import Principal, Scope
+from jobstore.store.accounts import Mistaken, Principal, Scope
 from jobstore.store.batch import Append, Conflict
 from jobstore.store.clock import now, uuid7
 from jobstore.store.jobs import Listed
@@ -174,7 +175,8 @@ async def _act(format: Format[Any], call: Act[Any], request: web.Request) -> web
             appended = await store.ledger.append(Append(who.account_id, number, commands, who.by, version))
         except (Conflict, Refused) as error:
             if key is not None:
-                await store.accounts.revoke(key[0])
+                with suppress(Mistaken):  # whoever acquired the job meanwhile has ended every key but theirs
+                    await store.accounts.revoke(key[0])
             if isinstance(error, Refused):
                 raise call.refused(error) from None
             continue

@@ -80,7 +80,7 @@ async def poll(request: web.Request) -> web.StreamResponse:
     if known:
         return _unchanged(request, where, wait)
     shown = await store.views.show(who.account_id, number, where, projection, to)
-    return _shown(request, shown, wait)
+    return _shown(request, shown, wait, kept=projection is native.PROJECTION)
 
 
 async def index(request: web.Request) -> web.Response:
@@ -188,8 +188,9 @@ def _headers(shown: Shown) -> dict[str, str]:
     return {"ETag": f'"{shown.version}"', "Jobstore-Position": str(shown.position)}
 
 
-def _shown(request: web.Request, shown: Shown, wait: float) -> web.StreamResponse:
-    if wait or not suits(request):
+def _shown(request: web.Request, shown: Shown, wait: float, *, kept: bool) -> web.StreamResponse:
+    """The answer. The head is `kept` with the native view only: with a vendor's it is that of the vendor's own poll."""
+    if wait or not kept or not suits(request):
         headers = {**_headers(shown), **_applied(wait)}
         return web.Response(body=shown.body, content_type="application/json", headers=headers)
     if shown.head is None:

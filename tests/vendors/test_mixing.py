@@ -76,3 +76,19 @@ async def test_a_poll_shows_what_was_just_said(client: Client, format: Format[An
             assert (await client.report(job, *events)).status == 200
         told.append(await (await client.ask("GET", path)).read())
     assert len(set(told)) == 3
+
+
+@pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
+async def test_no_dialects_header_fields_depend_on_who_asked_before(client: Client, format: Format[Any]) -> None:
+    told = {}
+    for first in ("native", "vendor"):
+        job = await client.submit()
+        native = await (await client.ask("GET", f"/jobs/{job}")).json()
+        own = format.location(job, native["id"].replace("-", ""), Audience("", "acme", format.revisions[0]))
+        paths = {"native": f"/jobs/{job}?format={format.name}", "vendor": own}
+        for name in (first, *(set(paths) - {first})):
+            response = await client.ask("GET", paths[name])
+            told[name, first] = {field.lower() for field in response.headers}
+    assert told["native", "native"] == told["native", "vendor"] >= {"etag", "jobstore-position"}
+    assert told["vendor", "vendor"] == told["vendor", "native"] >= {field.lower() for field in format.limits(None)}
+    assert "etag" not in told["vendor", "native"]

@@ -1,5 +1,6 @@
 """Virtool's calls, as its clients and workers make them."""
 
+import asyncio
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from typing import Any
@@ -326,6 +327,17 @@ async def test_a_job_is_acquired_once_and_its_key_is_shown_once(client: Client) 
     assert "key" not in (await ask(client, "GET", f"/{ONE}"))[1]
     assert await types(client) == ["queued", "starting"]
     assert job["key"] not in await (await client.ask("GET", "/jobs/1/events")).text()
+
+
+async def test_of_many_who_acquire_a_job_at_once_one_gets_it_and_the_others_are_told(client: Client) -> None:
+    await client.submit()
+    asked = (ask(client, "PATCH", f"/{ONE}", json={"acquired": True}) for _ in range(8))
+    answers = sorted(await asyncio.gather(*asked), key=lambda answer: answer[0])
+    assert [status for status, _ in answers] == [200] + [400] * 7
+    worker = basic(f"job-{ONE}:{answers[0][1]['key']}")
+    assert (await push(client, "running", "a", 40, headers=worker))[0] == 200
+    keys = await client.store.accounts.keys("acme")
+    assert len([key for key in keys if key.job == 1 and key.revoked_at is None]) == 1
 
 
 @pytest.mark.parametrize("event", ["started", "cancelled", "stop_requested"])
