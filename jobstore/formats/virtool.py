@@ -408,8 +408,10 @@ def _push(asked: Asked, job: Job) -> Sequence[Report]:
     if job.phase in TERMINAL:
         raise Failure("refused", "Job is finished")
     said = _said(push, job.phase)
-    if push.error is not None and push.state != "error":  # no event but a failure has a place for it
-        said.append(Annotate(data={"status": msgspec.to_builtins(push)}))
+    corrects = (push.state, push.stage, push.progress) == (last.state, last.stage, _percent(last))
+    if push.state != "error" and (push.error is not None or corrects):  # no event but a failure has a place for it
+        # How many records there were makes it news, however often the same is said of another one.
+        said.append(Annotate(data={"status": msgspec.to_builtins(push), "after": len(job.status)}))
     return said
 
 

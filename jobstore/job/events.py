@@ -118,7 +118,7 @@ class RetryScheduled(_Fact, frozen=True):
 
 
 class Annotated(_Fact, frozen=True):
-    """Somebody added a remark; it changes nothing."""
+    """Somebody added a remark; the job is as it was. A format may read in `data` what it put there itself."""
 
     note: str | None = None
     data: dict[str, Any] | None = None

@@ -366,6 +366,24 @@ async def test_nothing_else_acquires_a_job(client: Client, body: Any, field: str
     assert await types(client) == ["queued"]
 
 
+@pytest.mark.parametrize(
+    "pushes",
+    [
+        [("a", 10, "x"), ("a", 10, None)],
+        [("a", 10, "x"), ("a", 10, None), ("a", 10, "x")],
+        [("a", 10, "x"), ("b", 20, None), ("a", 10, "x")],
+        [("a", 10, {"b": 1}), ("a", 10, {}), ("a", 10, "")],
+    ],
+)
+async def test_what_is_pushed_of_an_error_is_what_is_told(client: Client, pushes: list[tuple[str, int, Any]]) -> None:
+    await client.submit()
+    for state in ("waiting", "running"):
+        for stage, progress, error in pushes:
+            status, record = await push(client, state, stage, progress, error=error)
+            assert (status, record["stage"], record["progress"], record["error"]) == (200, stage, progress, error)
+            assert await last(client) == (state, stage, error, progress / 100)
+
+
 # -- Cancel -------------------------------------------------------------------------------------------------------
 
 
