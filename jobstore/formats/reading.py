@@ -23,7 +23,7 @@ def whole(asked: Asked, name: str, *, least: int, most: int, default: int) -> in
         return default
     value = 0 if text == "0" else number(text)
     if value is None or not least <= value <= most:
-        raise wrong(name, f"must be a whole number, {least} to {most}")
+        raise wrong(name, f"must be a whole number from {least} to {most}")
     return value
 
 

@@ -25,10 +25,11 @@ from jobstore.formats.contract import (
     Sweep,
     convert,
     json,
-    number,
     of,
     one_of,
 )  # fmt: skip
+from jobstore.formats.reading import whole as whole_number
+from jobstore.formats.reading import wrong
 from jobstore.job.commands import (
     Annotate,
     Cancel,
@@ -372,22 +373,15 @@ class Push(Struct):
 
 
 def _find(asked: Asked) -> Search:
-    page, per_page = _counted(asked, "page", 1, 2**31), _counted(asked, "per_page", 25, MOST)
+    page = whole_number(asked, "page", least=1, most=2**31, default=1)
+    per_page = whole_number(asked, "per_page", least=1, most=MOST, default=25)
     text = asked.first("find") or None
     return Search(text=text, descending=False, offset=(page - 1) * per_page, limit=per_page)
 
 
-def _counted(asked: Asked, name: str, default: int, most: int) -> int:
-    text = asked.first(name)
-    count = default if text is None else number(text)
-    if count is None or count > most:
-        raise _wrong(name, f"must be a whole number from 1 to {most}")
-    return count
-
-
 def _acquire(asked: Asked, job: Job) -> Sequence[Report]:
     if not convert(asked.body, Acquisition).acquired:
-        raise _wrong("acquired", "must be true")
+        raise wrong("acquired", "must be true")
     if job.phase != "queued":
         raise Failure("bad-request", "Job already acquired")
     return [Prepare()]
@@ -443,12 +437,8 @@ def _remove(asked: Asked, job: Job) -> Sequence[Report]:
 def _clear(asked: Asked) -> Search:
     phases = FILTERS.get(asked.first("filter") or "finished")
     if phases is None:
-        raise _wrong("filter", f"must be one of {', '.join(FILTERS)}")
+        raise wrong("filter", f"must be one of {', '.join(FILTERS)}")
     return Search(phases=phases, descending=False, limit=MOST)
-
-
-def _wrong(field: str, says: str) -> Failure:
-    return Failure("malformed", f"{field} {says}", fields={field: [says]})
 
 
 def _document(**properties: Schema) -> dict[str, Any]:
