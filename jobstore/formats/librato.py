@@ -172,7 +172,7 @@ def _starts(kind: str) -> Callable[[Asked, Audience], New]:
         names = args.get("names")
         if names is None:
             raise Failure("malformed", "names is missing", fields={"names": ["is missing"]})
-        if not isinstance(names, list | str) or not names or not all(isinstance(name, str) for name in names):
+        if not isinstance(names, list | str) or not names or not all(isinstance(name, str) and name for name in names):
             raise Failure("malformed", "names is wrong", fields={"names": ["must be an array of names"]})
         return New(kind=kind, args=args)
 

@@ -165,7 +165,9 @@ def evolve(job: Job, recorded: Recorded) -> Job:
         case ProgressReported():
             job.progress = job.progress.after(event)
             _reach(job, event.stage, None)
-        case Annotated(data={"status": {"error": said}}):
+        case Annotated(data={"virtool": {"stage": str() as stage, "progress": int() as percent, "error": error}}):
+            _reach(job, stage, min(100, max(0, percent)) / 100)
+        case Annotated(data={"virtool": {"error": said}}):
             job.status[-1].error = error = said
         case (
             JobStarting(stage=None, fraction=None)
@@ -401,20 +403,27 @@ def _push(asked: Asked, job: Job) -> Sequence[Report]:
         return []
     if job.phase in TERMINAL:
         raise Failure("refused", "Job is finished")
+    if push.state == "waiting" and job.phase in ("queued", "running"):
+        # Whoever has a stage while it waits is still to be acquired.
+        again = [ScheduleRetry(error=push.error)] if job.phase == "running" else []
+        return [*again, _noted(job, {"stage": push.stage, "progress": push.progress, "error": push.error})]
     said = _said(push, job.phase)
     corrects = (push.state, push.stage, push.progress) == (last.state, last.stage, _percent(last))
     if push.state != "error" and (push.error is not None or corrects):  # no event but a failure has a place for it
-        # How many records there were makes it news, however often the same is said of another one.
-        said.append(Annotate(data={"status": msgspec.to_builtins(push), "after": len(job.status)}))
+        said.append(_noted(job, {"error": push.error}))
     return said
+
+
+def _noted(job: Job, record: dict[str, Any]) -> Annotate:
+    """What no other event says of a record. How many there were makes it news, however often the same is said."""
+    return Annotate(data={"virtool": record, "after": len(job.status)})
 
 
 def _said(push: Push, phase: Phase) -> list[Report]:
     stage, fraction = push.stage, push.progress / 100
     match push.state:
         case "waiting":
-            again: list[Report] = [ScheduleRetry(error=push.error)] if phase == "running" else []
-            return [*again, Prepare(stage=stage, fraction=fraction)]
+            return [Prepare(stage=stage, fraction=fraction)]
         case "running" if phase in WAITING:
             return [Start(stage=stage, fraction=fraction)]
         case "running":

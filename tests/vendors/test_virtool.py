@@ -186,7 +186,7 @@ async def test_a_worker_pushes_and_each_push_is_one_event(client: Client) -> Non
     }
     assert type(record["progress"]) is int
     assert (await push(client, "complete", "done", 100))[1]["progress"] == 100
-    assert await types(client) == ["queued", "starting", "started", "progressed", "completed"]
+    assert await types(client) == ["queued", "annotated", "started", "progressed", "completed"]
     _, job = await ask(client, "GET", f"/{ONE}")
     assert [(record["state"], record["stage"], record["progress"]) for record in job["status"]] == [
         ("waiting", None, 0),
@@ -200,7 +200,7 @@ async def test_a_worker_pushes_and_each_push_is_one_event(client: Client) -> Non
 @pytest.mark.parametrize(
     ("state", "events"),
     [
-        ("waiting", ["starting"]),
+        ("waiting", ["annotated"]),
         ("running", ["started"]),
         ("complete", ["started", "completed"]),
         ("cancelled", ["cancelled"]),
@@ -218,7 +218,7 @@ async def test_a_first_push_may_say_anything(client: Client, state: str, events:
 @pytest.mark.parametrize(
     ("state", "events"),
     [
-        ("waiting", ["retry_scheduled", "starting"]),
+        ("waiting", ["retry_scheduled", "annotated"]),
         ("running", ["progressed"]),
         ("complete", ["completed"]),
         ("cancelled", ["cancelled"]),
@@ -230,6 +230,26 @@ async def test_a_running_job_takes_any_push(client: Client, state: str, events: 
     status, record = await push(client, state, "b", 60)
     assert (status, record["state"], record["stage"], record["progress"]) == (200, state, "b", 60)
     assert await types(client) == ["queued", "started", *events]
+
+
+@pytest.mark.parametrize("events", [[], [{"type": "started"}]])
+async def test_a_job_that_waits_at_a_stage_is_still_to_be_acquired(client: Client, events: list[Any]) -> None:
+    await client.submit()
+    if events:
+        await client.report(1, *events)
+    assert (await push(client, "waiting", "in line", 20))[0] == 200
+    status, job = await ask(client, "PATCH", f"/{ONE}", json={"acquired": True})
+    assert status == 200
+    assert job["key"]
+    assert await last(client) == ("waiting", "in line", None, 0.2)
+
+
+async def test_a_remark_in_other_words_is_no_record(client: Client) -> None:
+    job = await client.submit()
+    before = await last(client)
+    for data in ({"status": {"error": "x"}}, {"virtool": "x"}, {"virtool": {"stage": 1, "progress": 2}}):
+        await client.report(job, {"type": "annotated", "data": data})
+    assert await last(client) == before
 
 
 @pytest.mark.parametrize("state", ["waiting", "running", "complete", "cancelled", "error"])
