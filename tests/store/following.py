@@ -107,6 +107,21 @@ async def listening(dsn: str) -> AsyncIterator[list[tuple[int, str]]]:
             await connection.close()
 
 
+def counting(monkeypatch: pytest.MonkeyPatch, *statements: str) -> list[tuple[float, tuple[Any, ...]]]:
+    """When, and with which arguments, one of the statements is put to the database from now on."""
+    asked: list[tuple[float, tuple[Any, ...]]] = []
+    for name in ("fetch", "fetchval"):
+        ask = getattr(PoolConnectionProxy, name)
+
+        async def noted(connection: Any, said: str, *arguments: Any, _ask: Any = ask, **more: Any) -> Any:
+            if said in statements:
+                asked.append((asyncio.get_running_loop().time(), arguments))
+            return await _ask(connection, said, *arguments, **more)
+
+        monkeypatch.setattr(PoolConnectionProxy, name, noted)
+    return asked
+
+
 class Held:
     """Questions to the database of one statement: each is asked, and its answer held back until `go`."""
 
