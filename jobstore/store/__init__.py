@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from jobstore.store.accounts import Accounts, Gate
+from jobstore.store.bell import Bell
 from jobstore.store.clock import now
 from jobstore.store.history import History
 from jobstore.store.jobs import Jobs
@@ -11,6 +12,7 @@ from jobstore.store.ledger import Ledger
 from jobstore.store.migrations import migrate
 from jobstore.store.postgres import Postgres
 from jobstore.store.rates import Rates
+from jobstore.store.tail import Tail
 from jobstore.store.views import Views
 from jobstore.store.watch import Watch
 
@@ -32,8 +34,11 @@ class Store:
         self.history = History(self.postgres)
         self.jobs = Jobs(self.postgres)
         self.views = Views(self.postgres, self.history, clock=clock)
-        self.watch = Watch(self.views, self.history)
-        self.ledger.listen(self.watch.hear)
+        self.bell = Bell(dsn, patience=patience)
+        self.tail = Tail(self.postgres, self.history, self.bell)
+        self.watch = Watch(self.tail, self.views, self.history)
+        self.ledger.listen(self.tail.hear)
+        self.ledger.listen(self.bell.ring)
 
     async def open(self) -> list[str]:
         """Connect and migrate; the names of the migrations applied. Raises Unavailable, or migrations.Outdated."""
@@ -49,6 +54,8 @@ class Store:
         """Answer what is under way and let the connections go."""
         self.watch.stop()
         await self.ledger.close()
+        await self.tail.close()
+        await self.bell.close()
         await self.views.close()
         await self.postgres.close()
 

@@ -10,7 +10,7 @@ from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
 from jobstore.job.commands import Start
-from jobstore.store import Store, watch
+from jobstore.store import Store
 from jobstore.store.batch import Append
 from jobstore.web import conditions
 from tests.conftest import Client
@@ -23,6 +23,11 @@ def poll(client: Client, address: str, seen: str | None = None, wait: int | None
     headers = {} if seen is None else {"If-None-Match": seen}
     headers |= {} if wait is None else {"Prefer": f"wait={wait}"}
     return asyncio.create_task(client.ask("GET", address, headers=headers))
+
+
+def waiting_polls(store: Store) -> int:
+    """How many wait for a job to change."""
+    return sum(len(events) for waiting in store.watch._waiting.values() for events in waiting.events.values())
 
 
 @together
@@ -54,11 +59,11 @@ async def test_a_removed_job_is_gone_whatever_the_client_knows(client: Client, s
 async def test_a_waiting_poll_is_answered_at_once_when_this_node_appends(
     client: Client, store: Store, until: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "EVERY", 60)  # so that only the append itself can wake anybody
+    monkeypatch.setattr(store.tail, "_interval", 60)  # so that only the append itself can wake anybody
     job, other = await client.submit(), await client.submit()
     waiting = [poll(client, f"/jobs/{job}", '"1"', wait=30) for _ in range(3)]
     elsewhere = poll(client, f"/jobs/{other}", '"1"', wait=30)
-    await until(lambda: sum(map(len, store.watch._waiting.values())) == 4)
+    await until(lambda: waiting_polls(store) == 4)
     began = time.monotonic()
     await client.report(job, STARTED)
     async with asyncio.timeout(10):
