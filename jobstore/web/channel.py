@@ -155,7 +155,10 @@ class Channel:
         if self.lost:
             return
         if self._task is None and not self._folds.missing(entries):
-            self._deliver(entries)
+            try:
+                self._deliver(entries)
+            except Exception as error:
+                self._lose(str(error))
             return
         self._queue.extend(entries)
         if self._task is None:

@@ -61,9 +61,7 @@ def asked_jobs(request: web.Request) -> frozenset[str] | None:
     return _words(request, "job", bool, "job is the id of a job, or several with commas between them")
 
 
-def _words(
-    request: web.Request, name: str, can_be: Callable[[str], bool], otherwise: str
-) -> frozenset[str] | None:
+def _words(request: web.Request, name: str, can_be: Callable[[str], bool], otherwise: str) -> frozenset[str] | None:
     words = [word.strip() for text in request.query.getall(name, []) for word in text.split(",")]
     if not all(map(can_be, words)):
         raise Problem("malformed", otherwise)

@@ -7,6 +7,8 @@ next event comes. Must not know who reads the feed.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from jobstore.formats import native
@@ -112,8 +114,12 @@ class Folds:
         where = Where(entry.version - 1, entry.position - 1, False)
         views = {}
         for name, projection in self._projections.items():
-            text = await self._views.look_exactly(
-                self._account_id, entry.job, where, projection, lambda view, _, of=projection: of.freeze(view)
+            frozen = await self._views.look_exactly(
+                self._account_id, entry.job, where, projection, partial(_frozen, projection)
             )
-            views[name] = projection.thaw(text)
+            views[name] = projection.thaw(frozen)
         return views
+
+
+def _frozen(projection: Projection[Any], view: Any, _: datetime) -> str:
+    return projection.freeze(view)

@@ -16,7 +16,7 @@ from jobstore.store.history import Entry
 from jobstore.store.postgres import Unavailable
 from jobstore.store.views import Views
 from jobstore.web import frames
-from jobstore.web.channel import Channel, Reader, in_chunks
+from jobstore.web.channel import Channel, Reader
 from jobstore.web.folds import Folds
 
 HEARTBEAT: Final = 15.0  # seconds
@@ -73,7 +73,7 @@ class Hub:
                     del self._channels[key]
 
     def enter(self, reader: Reader, channel: Channel) -> None:
-        """Look after a reader of the channel from now on. Not all that come at once are sent heartbeats, or go, at once."""
+        """Look after a reader of the channel. Of many that come at once each has its own time for heartbeats and end."""
         now = asyncio.get_running_loop().time()
         self._came += 1
         reader.beat = now + HEARTBEAT * (1 + self._came % 16) / 16
