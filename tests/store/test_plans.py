@@ -10,7 +10,7 @@ from typing import Any, get_args
 import asyncpg
 import pytest
 
-from jobstore.store import Store, accounts, history, jobs, taken, views, writing
+from jobstore.store import Store, accounts, history, jobs, tail, taken, views, writing
 from tests.store.asking import query
 
 ACCOUNTS, JOBS, EVENTS = 3, 2000, 20_000
@@ -44,6 +44,7 @@ STATEMENTS = {
     "history.OF_ACCOUNT": history.OF_ACCOUNT,
     "history.HEAD": history.HEAD,
     "history.AT_TIME": history.AT_TIME,
+    "tail.HEADS": tail.HEADS,
     "views.WHERE": views.WHERE,
     "views.NEWER": views.NEWER,
     "views.MEMO": views.MEMO,
