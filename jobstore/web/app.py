@@ -48,7 +48,7 @@ def application(
     app[RATES] = store.rates
     app[dialects.URL] = (url or "").rstrip("/")
     app[HUB] = Hub(store.tail, store.views, store.gate, life=feed_life)
-    app[health.METRICS] = health.Metrics()
+    app[health.METRICS] = health.Metrics(app[HUB].__len__)
     store.ledger.listen(app[health.METRICS].hear)
     app.add_routes(ROUTES)
     app.on_response_prepare.append(sign)
