@@ -35,7 +35,8 @@ BEAT = frames.chunk(frames.comment())
 def hub_of(client: Client) -> Hub:
     app = client.http.app
     assert app is not None
-    return app[HUB]
+    hub: Hub = app[HUB]
+    return hub
 
 
 @asynccontextmanager
@@ -233,7 +234,7 @@ async def test_heartbeats_are_comments_due_every_15_seconds_and_not_for_all_at_o
             wires.append(wire)
         hub.look(begin)
         assert not any(wire.written for wire in wires)
-        beats = []
+        beats: list[int] = []
         for second in range(16):
             hub.look(begin + second + 0.5)
             beats.append(sum(len(wire.written) for wire in wires) - sum(beats))
