@@ -107,6 +107,21 @@ async def listening(dsn: str) -> AsyncIterator[list[tuple[int, str]]]:
             await connection.close()
 
 
+def counting(monkeypatch: pytest.MonkeyPatch, *statements: str) -> list[tuple[float, tuple[Any, ...]]]:
+    """When, and with which arguments, one of the statements is put to the database from now on."""
+    asked: list[tuple[float, tuple[Any, ...]]] = []
+    for name in ("fetch", "fetchval"):
+        ask = getattr(PoolConnectionProxy, name)
+
+        async def noted(connection: Any, said: str, *arguments: Any, _ask: Any = ask, **more: Any) -> Any:
+            if said in statements:
+                asked.append((asyncio.get_running_loop().time(), arguments))
+            return await _ask(connection, said, *arguments, **more)
+
+        monkeypatch.setattr(PoolConnectionProxy, name, noted)
+    return asked
+
+
 class Held:
     """Questions to the database of one statement: each is asked, and its answer held back until `go`."""
 
@@ -114,15 +129,16 @@ class Held:
         self.asked = asyncio.Event()
         self.go = asyncio.Event()
         self.count = 0
-        fetch = PoolConnectionProxy.fetch
+        for name in ("fetch", "fetchval"):
+            ask = getattr(PoolConnectionProxy, name)
 
-        async def held(connection: Any, said: str, *arguments: Any, **more: Any) -> Any:
-            if said != statement:
-                return await fetch(connection, said, *arguments, **more)
-            self.count += 1
-            rows = None if before else await fetch(connection, said, *arguments, **more)
-            self.asked.set()
-            await self.go.wait()
-            return await fetch(connection, said, *arguments, **more) if before else rows
+            async def held(connection: Any, said: str, *arguments: Any, _ask: Any = ask, **more: Any) -> Any:
+                if said != statement:
+                    return await _ask(connection, said, *arguments, **more)
+                self.count += 1
+                answer = None if before else await _ask(connection, said, *arguments, **more)
+                self.asked.set()
+                await self.go.wait()
+                return await _ask(connection, said, *arguments, **more) if before else answer
 
-        monkeypatch.setattr(PoolConnectionProxy, "fetch", held)
+            monkeypatch.setattr(PoolConnectionProxy, name, held)
