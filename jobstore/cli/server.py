@@ -14,6 +14,7 @@ from jobstore.cli.demo import play
 from jobstore.store import Store
 from jobstore.store.embedded import Embedded, EmbeddedError
 from jobstore.web.app import RUNNER, application
+from jobstore.web.hub import LIFE
 
 DRAIN: Final = 5.0  # seconds that requests under way get when the server ends
 WATCH: Final = 0.5  # seconds between looks at the embedded server
@@ -21,11 +22,14 @@ WATCH: Final = 0.5  # seconds between looks at the embedded server
 
 class Site(NamedTuple):
     """What is served: the database at `dsn`, to clients that reach it at `url` if that is not where it listens. The
-    demo visits the address with the key of `visit`."""
+    demo visits the address with the key of `visit`. Pages of `origins` may read, and a feed ends after `feed_life`
+    seconds."""
 
     dsn: str
     url: str | None = None
     visit: tuple[str, str] | None = None
+    origins: tuple[str, ...] = ()
+    feed_life: float = LIFE
 
 
 log = logging.getLogger("jobstore")
@@ -37,7 +41,8 @@ async def run(site: Site, listener: socket.socket, server: Embedded | None, anno
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
     async with Store(site.dsn) as store:
-        runner = web.AppRunner(application(store, url=site.url), shutdown_timeout=DRAIN, **RUNNER)
+        app = application(store, url=site.url, origins=site.origins, feed_life=site.feed_life)
+        runner = web.AppRunner(app, shutdown_timeout=DRAIN, **RUNNER)
         await runner.setup()
         await web.SockSite(runner, listener, backlog=1024).start()
         announce()

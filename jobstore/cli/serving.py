@@ -15,6 +15,7 @@ from jobstore.cli.place import Place, place_options
 from jobstore.cli.server import Site, address, bound, run
 from jobstore.cli.workers import run_workers
 from jobstore.store import Store
+from jobstore.web.hub import LIFE
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -25,9 +26,21 @@ def _checked_url(context: click.Context, option: click.Parameter, url: str | Non
     return url
 
 
+def _checked_origins(context: click.Context, option: click.Parameter, origins: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in origins:
+        if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin):
+            raise click.BadParameter("an origin such as https://app.example.com, or *", context, option)
+    return origins
+
+
 def server_options(command: F) -> F:
-    """--host, --port, --url, --workers."""
+    """--host, --port, --workers, and what a site is like: --url, --cors, --feed-life."""
     for option in (
+        click.option("--feed-life", type=click.FloatRange(1, 86400), default=LIFE, show_default=True, metavar="SECONDS",
+                     envvar="JOBSTORE_FEED_LIFE", show_envvar=True,
+                     help="How long a feed goes on at most, before its reader has to come back."),
+        click.option("--cors", "origins", multiple=True, metavar="ORIGIN", envvar="JOBSTORE_CORS", show_envvar=True,
+                     callback=_checked_origins, help="Pages of this origin may read; * for any. Can be repeated."),
         click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, envvar="JOBSTORE_WORKERS",
                      show_envvar=True, help="Processes that serve."),
         click.option("--url", metavar="URL", envvar="JOBSTORE_URL", show_envvar=True, callback=_checked_url,
@@ -44,28 +57,28 @@ def server_options(command: F) -> F:
 @click.command()
 @place_options
 @server_options
-def serve(place: Place, host: str, port: int, url: str | None, workers: int) -> None:
+def serve(place: Place, host: str, port: int, workers: int, **site: Any) -> None:
     """Serve jobs over HTTP.
 
     The first start makes the account `default` and prints one admin key, once. SIGTERM ends the server when what is
     under way is answered.
     """
-    _serve(place, host, port, url, workers, demo=False)
+    _serve(place, host, port, workers, demo=False, **site)
 
 
 @click.command()
 @place_options
 @server_options
-def demo(place: Place, host: str, port: int, url: str | None, workers: int) -> None:
+def demo(place: Place, host: str, port: int, workers: int, **site: Any) -> None:
     """Serve, and simulate jobs, so that there is something to see.
 
     The jobs are in the account `default`. Every start prints a key that lists them; a key that an earlier demo printed
     is then no longer good.
     """
-    _serve(place, host, port, url, workers, demo=True)
+    _serve(place, host, port, workers, demo=True, **site)
 
 
-def _serve(place: Place, host: str, port: int, url: str | None, workers: int, *, demo: bool) -> None:
+def _serve(place: Place, host: str, port: int, workers: int, *, demo: bool, **like: Any) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with contextlib.ExitStack() as stack:
@@ -79,7 +92,7 @@ def _serve(place: Place, host: str, port: int, url: str | None, workers: int, *,
         where = address(host, listener.getsockname()[1])
         if key is not None:
             _say(f"key: {key}")
-        site = Site(dsn, url, (where, key) if demo and key is not None else None)
+        site = Site(dsn, visit=(where, key) if demo and key is not None else None, **like)
 
         def announce() -> None:
             _say(f"jobstore is at {where}")

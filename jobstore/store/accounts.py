@@ -6,7 +6,7 @@ import re
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from hashlib import sha256
 from types import MappingProxyType
@@ -31,6 +31,7 @@ _NO_REVISIONS: Final[Mapping[str, str]] = MappingProxyType({})
 _FIRST_START = 0x6A736B31  # one process makes the first account
 
 
+GOOD: Final = "SELECT key_id FROM keys WHERE key_id = ANY($1::text[]) AND revoked_at IS NULL"
 KEEP_ONLY: Final = """
 UPDATE keys SET revoked_at = now() WHERE account_id = $1 AND job = $2 AND key_id <> $3 AND revoked_at IS NULL
 """
@@ -219,6 +220,16 @@ class Gate:
         if known is None or known[0] < time.monotonic():
             known = await self._ask(key_id)
         return known[2] if hmac.compare_digest(known[1], sha256(key.encode()).digest()) else None
+
+    async def revoked(self, keys: Collection[str]) -> set[str]:
+        """Those of the keys, which were good once, that are no longer: one question, however many there are.
+
+        Raises Unavailable.
+        """
+        ids = {key: shape[1] for key in keys if (shape := _KEY.fullmatch(key)) is not None}
+        rows = await self._postgres.read(lambda connection: connection.fetch(GOOD, list(ids.values())))
+        good = {row[0] for row in rows}
+        return {key for key in keys if ids.get(key) not in good}
 
     async def _ask(self, key_id: str) -> tuple[float, bytes, Principal | None]:
         """One question a key at a time, however many wait for its answer."""

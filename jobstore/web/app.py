@@ -1,13 +1,15 @@
 """Knows which address is answered by what. The application holds a store that somebody else opens and closes."""
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from aiohttp import web
 
 from jobstore.store import Store
-from jobstore.web import bulk, dialects, events, health, jobs, openapi
+from jobstore.web import bulk, cors, dialects, events, feeds, health, jobs, openapi
 from jobstore.web.bodies import MOST
 from jobstore.web.credentials import GATE, RATES
+from jobstore.web.hub import HUB, LIFE, Hub
 from jobstore.web.naming import STORE
 from jobstore.web.telling import sign, tell
 
@@ -19,6 +21,8 @@ NATIVE: Final = (
     web.get("/jobs/{id}/events", events.history),
     web.post("/events", bulk.bulk),
     web.get("/events", events.log),
+    web.get("/jobs/{id}/feed", feeds.job_feed),
+    web.get("/feed", feeds.account_feed),
     web.get("/healthz", health.alive),
     web.get("/readyz", health.ready),
     web.get("/metrics", health.metrics),
@@ -31,15 +35,28 @@ ROUTES: Final = (*dialects.routes(), *NATIVE)
 RUNNER: Final[dict[str, Any]] = {"access_log": None, "auto_decompress": False}
 
 
-def application(store: Store, *, url: str | None = None) -> web.Application:
-    """The app that serves `store`. Addresses in vendors' answers begin with `url`, or else as the client's own did."""
+def application(
+    store: Store, *, url: str | None = None, origins: Collection[str] = (), feed_life: float = LIFE
+) -> web.Application:
+    """The app that serves `store`. Addresses in vendors' answers begin with `url`, or else as the client's own did.
+
+    Pages of `origins` may read from it. A feed ends after at most `feed_life` seconds, for its reader to come back.
+    """
     app = web.Application(middlewares=[tell], client_max_size=MOST)
     app[STORE] = store
     app[GATE] = store.gate
     app[RATES] = store.rates
     app[dialects.URL] = (url or "").rstrip("/")
-    app[health.METRICS] = health.Metrics()
+    app[HUB] = Hub(store.tail, store.views, store.gate, life=feed_life)
+    app[health.METRICS] = health.Metrics(app[HUB].__len__)
     store.ledger.listen(app[health.METRICS].hear)
     app.add_routes(ROUTES)
     app.on_response_prepare.append(sign)
+    app.on_shutdown.append(_end_feeds)
+    if origins:
+        cors.allow(app, origins)
     return app
+
+
+async def _end_feeds(app: web.Application) -> None:
+    await app[HUB].stop()

@@ -39,6 +39,9 @@ from jobstore.store.views import Shown, Where
 from jobstore.web import forms
 from jobstore.web.bodies import read_any
 from jobstore.web.credentials import principal
+from jobstore.web.filters import Filter
+from jobstore.web.following import Wanted, follow
+from jobstore.web.frames import MEDIA_TYPE
 from jobstore.web.naming import NO_SUCH_JOB, STORE, number_in
 from jobstore.web.problems import Problem
 from jobstore.web.ready import Ready, head, suits
@@ -110,6 +113,9 @@ async def _poll(format: Format[Any], call: Poll[Any], request: web.Request) -> w
     if where is None or where.removed:
         raise Problem("not-found", NO_SUCH_JOB)
     reply = call.reply
+    if reply is None and _wants_feed(request):
+        wanted = Filter(jobs=frozenset((number,)))
+        return await follow(request, who, Wanted(wanted, format.projection, to, job=number))
     if reply is None:
         return _shown(request, await store.views.show(who.account_id, number, where, format.projection, to), format)
     asked = await _asked(request)
@@ -266,6 +272,10 @@ async def _removed(request: web.Request, who: Principal, job: Listed) -> bool:
     except Refused:
         return False
     return bool(done.events)
+
+
+def _wants_feed(request: web.Request) -> bool:
+    return request.method == hdrs.METH_GET and MEDIA_TYPE in request.headers.get(hdrs.ACCEPT, "")
 
 
 def _of(show: Callable[[Any, Audience, datetime], Any], to: Audience, view: Any, at: datetime) -> Any:

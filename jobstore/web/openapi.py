@@ -16,6 +16,8 @@ from jobstore.job.commands import Report
 from jobstore.job.decider import LEADS_TO
 from jobstore.store.history import PAGE
 from jobstore.web import described
+from jobstore.web.filters import TYPES
+from jobstore.web.frames import MEDIA_TYPE as EVENT_STREAM
 from jobstore.web.problems import MEDIA_TYPE
 
 _REF: Final = "#/components/schemas/{name}"
@@ -92,6 +94,15 @@ def _paths() -> dict[str, Any]:
         "Events in order", _object(events=_array(_ref("Event")), next={"type": ["string", "integer", "null"]})
     )
     events["content"]["application/x-ndjson"] = {"schema": {"type": "string"}}
+    shown_as = _query("format", {"type": "string", "enum": list(PROJECTIONS)}, "The job after the event, in its words")
+    resumed = [
+        _header("Last-Event-ID", {"type": "string"}, "After that position, or earliest; without it from now on"),
+        _query("lastEventId", {"type": "string"}, "The same, when the header cannot be sent"),
+    ]
+    feed = {
+        "200": {"description": "Server-sent events", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}},
+        "204": {"description": "The job has ended, and there is nothing after that position"},
+    }
     return {
         "/jobs": {
             "post": _call(
@@ -153,6 +164,23 @@ def _paths() -> dict[str, Any]:
                 [_query("after", {"type": "integer"}, "A position"), limit],
             ),
         },
+        "/jobs/{id}/feed": {
+            "parameters": [job_id],
+            "get": _call(
+                "job_feed", "What happens to a job, as it happens", feed, (404, 412, 422),
+                [shown_as, *resumed, _query("replay", {"type": "number"}, "The past too, at so many times its pace")],
+            ),
+        },
+        "/feed": {"get": _call(
+            "feed", "What happens to the account's jobs, as it happens", feed, (404, 412, 422),
+            [
+                _query("job", {"type": "string"}, "Ids, with commas between them"),
+                _query("type", {"type": "string"}, f"Of {', '.join(TYPES)}; with commas between them"),
+                _query("state", {"type": "string"}, f"Of {', '.join(_PHASES)}; with commas between them"),
+                _query("kind", {"type": "string"}, "Once for each kind"),
+                shown_as, *resumed,
+            ],
+        )},
         "/healthz": {"get": _open_call("healthz", "Whether the process answers")},
         "/readyz": {"get": _open_call("readyz", "Whether Postgres answers too")},
         "/metrics": {"get": _open_call("metrics", "Counters, for Prometheus", "text/plain")},

@@ -12,6 +12,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web_request import BaseRequest
 
+from jobstore.web.cors import ORIGIN
 from jobstore.web.telling import ALLOWANCE
 
 _date = (0, b"")
@@ -48,7 +49,7 @@ class Ready(web.StreamResponse):
 
 def suits(request: web.Request) -> bool:
     """Whether the client speaks the version that a ready answer is in, and is told nothing of its own."""
-    return request.version == HttpVersion11 and ALLOWANCE not in request
+    return request.version == HttpVersion11 and ALLOWANCE not in request and ORIGIN not in request
 
 
 def _now() -> bytes:

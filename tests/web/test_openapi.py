@@ -10,6 +10,7 @@ from openapi_spec_validator import validate
 from jobstore.web.app import ROUTES
 from jobstore.web.openapi import describe
 from tests.conftest import Client
+from tests.web.feeding import Feed
 from tests.web.mistakes import JSON, MISTAKES
 from tests.web.wire import NDJSON, exchange
 
@@ -67,6 +68,12 @@ async def test_every_get_answers_as_described(client: Client) -> None:
     for method, path, call in calls():
         if method != "GET" or "tags" in call:  # a vendor's, which tests/vendors/test_described.py asks
             continue
+        described = call["responses"]["200"]["content"]
+        if "text/event-stream" in described:
+            async with Feed(client, path.replace("{id}", "1"), "earliest") as feed:
+                assert (feed.status, feed.headers["content-type"]) == (200, "text/event-stream")
+                checker({"$ref": "#/components/schemas/Event"}).validate(json.loads((await feed.next()).data))
+            continue
         for number in (1, 2):
             response = await client.ask("GET", path.replace("{id}", str(number)))
             assert response.status == 200, path
@@ -77,7 +84,6 @@ async def test_every_get_answers_as_described(client: Client) -> None:
                 checker(schema).validate(await response.json())
             for header in answer.get("headers", {}):
                 assert header in response.headers, (path, header)
-        described = call["responses"]["200"]["content"]
         if NDJSON in described:
             response = await client.ask("GET", path.replace("{id}", "1"), headers={"Accept": NDJSON})
             assert response.content_type == NDJSON
