@@ -84,6 +84,14 @@ class Failure(Exception):
         self.seconds = seconds
         self.allow = allow
 
+    def headers(self, status: int, challenge: str, *, waits: Sequence[int] = (429, 503)) -> dict[str, str]:
+        """The header fields that go with a status (RFC 9110, 10.2.1, 10.2.3, 11.6.1); `waits` say when to come back."""
+        if status == 401:
+            return {"WWW-Authenticate": challenge}
+        if status == 405:
+            return {"Allow": self.allow}
+        return {"Retry-After": str(self.seconds)} if status in waits else {}
+
 
 class New(Struct, frozen=True, kw_only=True):
     """A job to be made. `exclusive`: not when a job that did not fail makes, or has made, what `claim` names."""

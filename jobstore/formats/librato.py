@@ -144,13 +144,6 @@ _STATUS: Final = {
 def fail(failure: Failure) -> Reply:
     """A failure: about params, about the request, or about the system."""
     status = _STATUS[failure.name]
-    headers = {}
-    if status == 401:
-        headers["WWW-Authenticate"] = 'Basic realm="Librato API"'
-    if status == 405:
-        headers["Allow"] = failure.allow
-    if status in (429, 503):
-        headers["Retry-After"] = str(failure.seconds)
     errors: dict[str, Any]
     if failure.fields and status == 422:
         errors = {"params": failure.fields}
@@ -158,7 +151,7 @@ def fail(failure: Failure) -> Reply:
         errors = {"system": [failure.detail]}
     else:
         errors = {"request": [failure.detail]}
-    return Reply(status, json({"errors": errors}), headers)
+    return Reply(status, json({"errors": errors}), failure.headers(status, 'Basic realm="Librato API"'))
 
 
 # -- Request ------------------------------------------------------------------------------------------------------

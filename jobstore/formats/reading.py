@@ -37,7 +37,12 @@ def choice(asked: Asked, name: str, choices: Mapping[str, T], default: str) -> T
     return choices[word]
 
 
-# -- Free JSON ----------------------------------------------------------------------------------------------------
+# -- Numbers and free JSON --------------------------------------------------------------------------------------------
+
+
+def plain(fraction: float) -> int | float:
+    """A fraction as the vendors write it: all and nothing as 1 and 0."""
+    return int(fraction) if fraction in (0, 1) else fraction
 
 
 def integer(value: Any) -> int | None:

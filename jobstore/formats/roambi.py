@@ -18,6 +18,7 @@ from typing import Any, Final
 from msgspec import Struct, field
 
 from jobstore.formats.contract import Asked, Failure, Format, New, Poll, Reply, Starter, dashed, json, of, one_of, uid
+from jobstore.formats.reading import plain
 from jobstore.job.decider import LEADS_TO
 from jobstore.job.events import (
     Annotated,
@@ -146,7 +147,7 @@ def _shown(job: Job, link: str) -> bytes:
         {
             "job": {
                 "uid": dashed(job.uid),
-                "progress": int(fraction) if fraction in (0, 1) else fraction,
+                "progress": plain(fraction),
                 "status": STATUSES[job.phase],
                 "exception": job.exception,
                 "results": _results(job),
@@ -190,13 +191,12 @@ _FAILURES: Final = {
 def fail(failure: Failure) -> Reply:
     """A failure: a code, and what it means here."""
     status, code = _FAILURES[failure.name]
-    headers = {}
-    if status == 401:
-        headers["WWW-Authenticate"] = 'Bearer realm="Roambi API"'
-    if status == 405:
-        headers["Allow"] = failure.allow
     detail = "the folder has a file of this title, or will; overwrite it?" if code == "file_exists" else failure.detail
-    return Reply(status, json({"error": failure.code or code, "error_description": detail}), headers)
+    return Reply(
+        status,
+        json({"error": failure.code or code, "error_description": detail}),
+        failure.headers(status, 'Bearer realm="Roambi API"', waits=()),
+    )
 
 
 # -- Request ------------------------------------------------------------------------------------------------------

@@ -28,8 +28,8 @@ from jobstore.formats.contract import (
     of,
     one_of,
 )  # fmt: skip
+from jobstore.formats.reading import plain, wrong
 from jobstore.formats.reading import whole as whole_number
-from jobstore.formats.reading import wrong
 from jobstore.job.commands import (
     Annotate,
     Cancel,
@@ -265,7 +265,7 @@ def _record(status: Status, progress: float) -> dict[str, Any]:
 def _measure(status: Status, audience: Audience) -> float:
     if audience.revision == "5.0":
         return _percent(status)
-    return int(status.progress) if status.progress in (0, 1) else status.progress
+    return plain(status.progress)
 
 
 def _percent(status: Status) -> int:
@@ -342,14 +342,7 @@ def fail(failure: Failure) -> Reply:
     body: dict[str, Any] = {"id": id, "message": _MESSAGES.get(failure.name, failure.detail)}
     if status == 422:
         body["errors"] = failure.fields or {"": [failure.detail]}
-    headers = {}
-    if status == 401:
-        headers["WWW-Authenticate"] = 'Basic realm="Virtool"'
-    if status == 405:
-        headers["Allow"] = failure.allow
-    if status in (429, 503):
-        headers["Retry-After"] = str(failure.seconds)
-    return Reply(status, json(body), headers)
+    return Reply(status, json(body), failure.headers(status, 'Basic realm="Virtool"'))
 
 
 # -- Request ------------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from jobstore.formats.contract import (
     one_of,
     second,
 )
-from jobstore.formats.reading import choice, integer, moment, string, text, whole, wrong
+from jobstore.formats.reading import choice, integer, moment, plain, string, text, whole, wrong
 from jobstore.job.commands import Report, RequestStop
 from jobstore.job.decider import LEADS_TO
 from jobstore.job.events import (
@@ -187,7 +187,7 @@ def shown(job: Job, audience: Audience, at: datetime) -> dict[str, Any]:
         "status": STATUSES[job.phase],
         "variables": job.variables,
         "owner_id": job.owner_id,
-        "progress": int(fraction) if fraction in (0, 1) else fraction,
+        "progress": plain(fraction),
         "outputs_count": len(job.outputs),
         "outputs": [_output(job, id, audience) for id in job.outputs],
         "started_at": second(job.started_at),
@@ -289,14 +289,8 @@ _SAID: Final = {"not-found": "Item not found.", "throttled": "Rate Limit Exceede
 def fail(failure: Failure) -> Reply:
     """A failure: a message."""
     status = _STATUS[failure.name]
-    headers = {}
-    if status == 401:
-        headers["WWW-Authenticate"] = 'Basic realm="Xplenty API"'
-    if status == 405:
-        headers["Allow"] = failure.allow
-    if status in (429, 503):
-        headers["Retry-After"] = str(failure.seconds)
-    return Reply(status, json({"message": _SAID.get(failure.name, failure.detail)}), headers)
+    body = json({"message": _SAID.get(failure.name, failure.detail)})
+    return Reply(status, body, failure.headers(status, 'Basic realm="Xplenty API"'))
 
 
 # -- Request ------------------------------------------------------------------------------------------------------

@@ -206,12 +206,7 @@ def fail(failure: Failure) -> Reply:
             name or "base": [{"type": "blank" if text == _BLANK else "invalid", "description": text} for text in texts]
             for name, texts in (failure.fields or {"": (failure.detail,)}).items()
         }
-    headers: dict[int, dict[str, str]] = {
-        401: {"WWW-Authenticate": _CHALLENGE},
-        405: {"Allow": failure.allow},
-        429: {"Retry-After": str(failure.seconds)},
-    }
-    return Reply(status, json(body), headers.get(status, {}))
+    return Reply(status, json(body), failure.headers(status, _CHALLENGE, waits=(429,)))
 
 
 # -- Request ------------------------------------------------------------------------------------------------------
