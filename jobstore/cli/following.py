@@ -6,7 +6,6 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from datetime import datetime
-from typing import Final
 from urllib.parse import quote
 
 import click
@@ -29,8 +28,6 @@ from jobstore.web.filters import STATES, TYPES, Filter
 Feed = AsyncGenerator[Event]
 Show = Callable[[Event], bytes]
 
-MOST: Final = 10**18 - 1  # of a position
-
 view_option = click.option(
     "--format", "format_name", type=click.Choice(list(PROJECTIONS)),
     help="Print the whole job after each event, as a line of JSON in these words.",
@@ -38,7 +35,7 @@ view_option = click.option(
 
 
 @click.command()
-@click.option("--after", type=click.IntRange(0, MOST), metavar="POSITION",
+@click.option("--after", type=click.IntRange(min=0), metavar="POSITION",
               help="Begin after this position of the log; 0 tells everything. [default: from now on]")  # fmt: skip
 @click.option("jobs", "--job", multiple=True, metavar="JOB", help="Only this job, by number or uid.")
 @click.option("kinds", "--kind", multiple=True, metavar="KIND", help="Only jobs of this kind.")

@@ -5,6 +5,7 @@ of the server is nothing that its readers notice, except on stderr when it takes
 """
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final, NamedTuple
 
@@ -106,5 +107,8 @@ async def _detail(response: aiohttp.ClientResponse) -> str:
 
 
 def _why(error: Exception) -> str:
+    """One line about a failure, in the system's words where it has some."""
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return printable(str(text).splitlines()[0])
