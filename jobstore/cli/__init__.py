@@ -4,7 +4,8 @@ import click
 
 from jobstore import __version__
 from jobstore.cli.accounts import account, key
-from jobstore.cli.reading import history, replay, show
+from jobstore.cli.following import replay, tail
+from jobstore.cli.reading import history, show
 from jobstore.cli.serving import demo, serve
 from jobstore.cli.upkeep import migrate
 
@@ -19,5 +20,5 @@ def cli() -> None:
     """
 
 
-for command in (serve, demo, migrate, account, key, show, history, replay):
+for command in (serve, demo, migrate, account, key, show, history, replay, tail):
     cli.add_command(command)

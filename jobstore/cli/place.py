@@ -1,5 +1,6 @@
 """Knows what a command may be told about where its data is: by flag, by environment, or not at all."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,3 +64,10 @@ def place_options(command: F) -> F:
         metavar="DIR",
         help=f"Without --dsn: the folder of its own PostgreSQL. [env: JOBSTORE_DATA; default: {default_folder()}]",
     )(decorated)
+
+
+def checked_url(context: click.Context, option: click.Parameter, url: str | None) -> str | None:
+    """The callback of an option that takes a server's address."""
+    if url is not None and not re.fullmatch(r"https?://[^/\s]+(/[^\s?#]*)?", url):
+        raise click.BadParameter("an address such as https://jobs.example.com", context, option)
+    return url

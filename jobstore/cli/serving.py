@@ -11,19 +11,13 @@ from typing import Any, TypeVar
 import click
 import uvloop
 
-from jobstore.cli.place import Place, place_options
+from jobstore.cli.place import Place, checked_url, place_options
 from jobstore.cli.server import Site, address, bound, run
 from jobstore.cli.workers import run_workers
 from jobstore.store import Store
 from jobstore.web.hub import LIFE
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _checked_url(context: click.Context, option: click.Parameter, url: str | None) -> str | None:
-    if url is not None and not re.fullmatch(r"https?://[^/\s]+(/[^\s?#]*)?", url):
-        raise click.BadParameter("an address such as https://jobs.example.com", context, option)
-    return url
 
 
 def _checked_origins(context: click.Context, option: click.Parameter, origins: tuple[str, ...]) -> tuple[str, ...]:
@@ -43,7 +37,7 @@ def server_options(command: F) -> F:
                      callback=_checked_origins, help="Pages of this origin may read; * for any. Can be repeated."),
         click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, envvar="JOBSTORE_WORKERS",
                      show_envvar=True, help="Processes that serve."),
-        click.option("--url", metavar="URL", envvar="JOBSTORE_URL", show_envvar=True, callback=_checked_url,
+        click.option("--url", metavar="URL", envvar="JOBSTORE_URL", show_envvar=True, callback=checked_url,
                      help="Where clients reach the server, if not where it listens: links in answers begin so."),
         click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, envvar="JOBSTORE_PORT",
                      show_envvar=True, help="0 takes a free one."),
