@@ -19,7 +19,7 @@ from jobstore.job import codec
 from jobstore.job.commands import Command
 from jobstore.job.decider import INITIAL, Refused, State, decide, evolve
 from jobstore.job.events import Event, JobQueued, Recorded
-from jobstore.store.chain import link, microseconds
+from jobstore.store.chain import digest, link, microseconds
 
 
 class NoSuchJob(Exception):
@@ -255,7 +255,7 @@ class Draft:
                 position += 1
                 version += 1
                 type, data = codec.name(event), codec.encode(event)
-                hash = link(hash, position, number, version, type, self._microseconds, by, trace, data)
+                hash = link(hash, position, number, version, type, self._microseconds, by, trace, digest(data))
                 rows.append((account_id, position, number, version, type, at, data, by, trace, hash))
                 recorded.append(Recorded(position, number, version, at, by, event, trace))
             # Nothing is staged before this line, and nothing fails after it.

@@ -11,10 +11,10 @@ from jobstore.job import codec
 from jobstore.job.decider import INITIAL, State, evolve
 from jobstore.job.events import JobQueued, Recorded
 from jobstore.store.batch import ROW_AFTER
-from jobstore.store.chain import genesis, link, microseconds
+from jobstore.store.chain import digest, genesis, link, microseconds
 
 _EVENTS = """
-SELECT position, job, version, type, at, data, by, trace, hash FROM events WHERE account_id = $1 ORDER BY position
+SELECT position, job, version, type, at, data, by, trace, erased, hash FROM events WHERE account_id = $1 ORDER BY position
 """
 
 
@@ -41,8 +41,9 @@ async def _assert_account(connection: "asyncpg.Connection[Any]", account_id: int
 
     hash = genesis(name)
     jobs: dict[int, list[Recorded]] = {}
-    for position, job, version, type, at, data, by, trace, stored in rows:
-        hash = link(hash, position, job, version, type, microseconds(at), by, trace, data)
+    for position, job, version, type, at, data, by, trace, erased, stored in rows:
+        payload = digest(data) if erased is None else erased
+        hash = link(hash, position, job, version, type, microseconds(at), by, trace, payload)
         assert hash == stored, f"the chain of {name} breaks at {position}"
         events = jobs.setdefault(job, [])
         assert version == len(events) + 1, f"job {job} of {name} has version {version} after {len(events)}"
