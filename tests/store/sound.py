@@ -14,7 +14,8 @@ from jobstore.store.batch import ROW_AFTER
 from jobstore.store.chain import digest, genesis, link, microseconds
 
 _EVENTS = """
-SELECT position, job, version, type, at, data, by, trace, erased, hash FROM events WHERE account_id = $1 ORDER BY position
+SELECT position, job, version, type, at, data, by, trace, erased, hash FROM events
+WHERE account_id = $1 ORDER BY position
 """
 
 
