@@ -4,8 +4,11 @@ import click
 
 from jobstore import __version__
 from jobstore.cli.accounts import account, key
-from jobstore.cli.reading import history, replay, show
+from jobstore.cli.erasing import erase
+from jobstore.cli.projecting import project
+from jobstore.cli.reading import replay, show
 from jobstore.cli.serving import demo, serve
+from jobstore.cli.timeline import history
 from jobstore.cli.upkeep import migrate
 
 
@@ -19,5 +22,5 @@ def cli() -> None:
     """
 
 
-for command in (serve, demo, migrate, account, key, show, history, replay):
+for command in (serve, demo, migrate, account, key, show, history, replay, erase, project):
     cli.add_command(command)
