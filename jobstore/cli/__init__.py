@@ -4,9 +4,12 @@ import click
 
 from jobstore import __version__
 from jobstore.cli.accounts import account, key
+from jobstore.cli.erasing import erase
 from jobstore.cli.following import replay, tail
-from jobstore.cli.reading import history, show
+from jobstore.cli.projecting import project
+from jobstore.cli.reading import show
 from jobstore.cli.serving import demo, serve
+from jobstore.cli.timeline import history
 from jobstore.cli.upkeep import migrate
 
 
@@ -20,5 +23,5 @@ def cli() -> None:
     """
 
 
-for command in (serve, demo, migrate, account, key, show, history, replay, tail):
+for command in (serve, demo, migrate, account, key, show, history, replay, tail, erase, project):
     cli.add_command(command)

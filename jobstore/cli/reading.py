@@ -1,4 +1,4 @@
-"""Knows the commands that read a job: show, history."""
+"""Knows the command that reads a job: show."""
 
 from datetime import datetime
 from uuid import UUID
@@ -6,17 +6,14 @@ from uuid import UUID
 import click
 import orjson
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from jobstore.cli.lines import clock, said
 from jobstore.cli.place import Place, place_options
 from jobstore.cli.running import account_named, with_store
-from jobstore.formats import FORMATS, PROJECTIONS, native
+from jobstore.formats import FORMATS, PROJECTIONS
 from jobstore.job.projection import Audience
 from jobstore.store import Store
 from jobstore.store.accounts import Mistaken
-from jobstore.store.history import Entry
+from jobstore.store.clock import now
 from jobstore.store.views import Where
 
 account_option = click.option("--account", metavar="NAME", help="Needed only when there is more than one account.")
@@ -44,9 +41,12 @@ def show(job: str, format_name: str, at: str | None, account: str | None, place:
         where = await _stood(store, account_id, number, moment)
         if where is None:
             raise Mistaken(f"there is no job {job}" + ("" if at is None else f" at {at}"))
-        then = await store.history.time_of(account_id, moment) if isinstance(moment, int) else moment
         projection, audience = PROJECTIONS[format_name], await audience_of(store, account_id, format_name)
-        return (await store.views.show_exactly(account_id, number, where, projection, audience, then)).body
+        if moment is None:
+            return (await store.views.show_exactly(account_id, number, where, projection, audience)).body
+        then = await store.history.time_of(account_id, moment) if isinstance(moment, int) else moment
+        view = await store.past.view(account_id, number, where, projection)
+        return projection.show(view, audience, then or now())
 
     body = with_store(place, work)
     console = Console()
@@ -58,28 +58,6 @@ def show(job: str, format_name: str, at: str | None, account: str | None, place:
 
 @click.command()
 @click.argument("job")
-@click.option("--json", "as_json", is_flag=True, help="A line of JSON an event.")
-@account_option
-@place_options
-def history(job: str, as_json: bool, account: str | None, place: Place) -> None:
-    """Show everything that was recorded of a job: when, by whom, what. JOB is its number or its uid."""
-    entries = with_store(place, lambda store: _entries(store, account, job))
-    console = Console()
-    if as_json:
-        for entry in entries:
-            click.echo(native.recorded(*entry[:7]))
-    elif console.is_terminal:
-        table = Table("version", "position", "at", "by", "event", "", box=None, header_style="bold")
-        for entry in entries:
-            columns = (entry.version, entry.position, clock(entry.at), entry.by, entry.type, said(entry))
-            table.add_row(*(Text(str(column)) for column in columns))
-        console.print(table)
-    else:
-        for entry in entries:
-            columns = (entry.version, entry.position, clock(entry.at), entry.by, entry.type, said(entry))
-            click.echo("\t".join(map(str, columns)))
-
-
 async def find(store: Store, account_id: int, job: str) -> int:
     """The number of the job that is named by its number or its uid. Raises Mistaken or click.UsageError."""
     if job.isascii() and job.isdigit() and len(job) <= 18:
@@ -105,16 +83,7 @@ async def _stood(store: Store, account_id: int, number: int, moment: int | datet
         return await store.views.where(account_id, number)
     if isinstance(moment, datetime):
         moment = await store.history.position_at(account_id, moment)
-    return await store.views.as_of(account_id, number, moment)
-
-
-async def _entries(store: Store, account: str | None, job: str) -> list[Entry]:
-    account_id = (await account_named(store, account)).account_id
-    number = await find(store, account_id, job)
-    entries = [entry async for page in store.history.pages_of_job(account_id, number) for entry in page]
-    if not entries:
-        raise Mistaken(f"there is no job {job}")
-    return entries
+    return await store.past.where(account_id, number, moment)
 
 
 def _moment(text: str) -> int | datetime:

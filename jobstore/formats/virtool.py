@@ -49,6 +49,7 @@ from jobstore.job.events import (
     Annotated,
     JobCancelled,
     JobCompleted,
+    JobErased,
     JobFailed,
     JobQueued,
     JobRemoved,
@@ -177,6 +178,7 @@ def evolve(job: Job, recorded: Recorded) -> Job:
             | ResultRecorded()
             | Annotated()
             | JobRemoved()
+            | JobErased()
         ):
             error = job.status[-1].error
         case JobStarting() | JobStarted() | JobCancelled():

@@ -6,11 +6,14 @@ from datetime import datetime
 from jobstore.store.accounts import Accounts, Gate
 from jobstore.store.bell import Bell
 from jobstore.store.clock import now
+from jobstore.store.erasure import Erasure
 from jobstore.store.history import History
 from jobstore.store.jobs import Jobs
 from jobstore.store.ledger import Ledger
 from jobstore.store.migrations import migrate
+from jobstore.store.past import Past
 from jobstore.store.postgres import Postgres
+from jobstore.store.projecting import Projecting
 from jobstore.store.rates import Rates
 from jobstore.store.tail import Tail
 from jobstore.store.views import Views
@@ -34,6 +37,9 @@ class Store:
         self.history = History(self.postgres)
         self.jobs = Jobs(self.postgres)
         self.views = Views(self.postgres, self.history, clock=clock)
+        self.past = Past(self.postgres, self.history)
+        self.projecting = Projecting(self.postgres, self.history)
+        self.erasure = Erasure(self.postgres, clock)
         self.bell = Bell(dsn, patience=patience)
         self.tail = Tail(self.postgres, self.history, self.bell)
         self.watch = Watch(self.tail, self.views, self.history)

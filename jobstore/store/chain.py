@@ -1,12 +1,13 @@
 """Knows how one event's hash follows from the one before it. Anybody can recompute it from what the log shows.
 
     genesis = SHA-256 of "jobstore log v1\\n" + account name
-    digest  = SHA-256 of the payload's bytes
+    digest  = SHA-256 of the payload's bytes as they were recorded
     hash    = SHA-256 of the hash before, then the header:
               "jobstore event v1\\n" position \\n job \\n version \\n type \\n at \\n by \\n trace \\n digest in hex \\n
 
 `at` is microseconds since 1970, UTC. `by` and `trace` are JSON strings, trace null when there was none, so that no
-value can pretend to be two lines. The payload enters by its digest, so that it can be replaced by that digest later.
+value can pretend to be two lines. The payload enters by its digest alone, so an event whose payload was erased, of
+which only the digest is kept, still has its hash.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,11 @@ def genesis(account: str) -> bytes:
     return sha256(b"jobstore log v1\n" + account.encode()).digest()
 
 
+def digest(data: str) -> bytes:
+    """What the chain covers of a payload."""
+    return sha256(data.encode()).digest()
+
+
 def link(
     before: bytes,
     position: int,
@@ -36,11 +42,11 @@ def link(
     at: int,
     by: str,
     trace: str | None,
-    data: str,
+    digest: bytes,
 ) -> bytes:
-    """The hash of one event; `before` is the hash of the event at the position before it."""
+    """The hash of one event; `before` is the hash of the event at the position before it, `digest` the payload's."""
     header = (
         f"jobstore event v1\n{position}\n{job}\n{version}\n{type}\n{at}\n{quote(by)}\n"
-        f"{'null' if trace is None else quote(trace)}\n{sha256(data.encode()).hexdigest()}\n"
+        f"{'null' if trace is None else quote(trace)}\n{digest.hex()}\n"
     )
     return sha256(before + header.encode()).digest()

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from jobstore.formats import native
 from jobstore.job import codec
-from jobstore.job.events import JobCancelled, JobCompleted, JobFailed, JobRemoved
+from jobstore.job.events import JobCancelled, JobCompleted, JobErased, JobFailed, JobRemoved
 from jobstore.job.projection import Audience, Projection
 from jobstore.store.history import Entry
 from jobstore.store.views import Views, Where
@@ -22,6 +22,7 @@ from jobstore.web.frames import frame
 MOST: Final = 500  # jobs whose views are kept
 
 ENDS: Final = frozenset(codec.NAMES[kind] for kind in (JobCompleted, JobFailed, JobCancelled))
+_ERASED: Final = codec.NAMES[JobErased]
 _LAST: Final = ENDS | {codec.NAMES[JobRemoved]}
 
 
@@ -64,6 +65,7 @@ class Folds:
         shown = () if projection is None else (projection,)
         self._projections = {fold.name: fold for fold in (*shown, *((native.PROJECTION,) if looks else ()))}
         self._kept: OrderedDict[int, tuple[int, dict[str, Any]]] = OrderedDict()
+        self._anew: dict[int, dict[str, Any]] = {}
         self._over: set[int] = set()
 
     def missing(self, entries: Sequence[Entry]) -> list[Entry]:
@@ -73,7 +75,10 @@ class Folds:
         missing = []
         met: set[int] = set()
         for entry in entries:
-            if entry.job not in met:
+            if entry.type == _ERASED:
+                missing.append(entry)
+                met.add(entry.job)
+            elif entry.job not in met:
                 met.add(entry.job)
                 kept = self._kept.get(entry.job)
                 if entry.version > 1 and (kept is None or kept[0] != entry.version - 1):
@@ -81,20 +86,26 @@ class Folds:
         return missing
 
     async def load(self, missing: Sequence[Entry]) -> None:
-        """Load the views before these events. Raises Unavailable."""
-        before = await asyncio.gather(*map(self._before, missing))
-        for entry, views in zip(missing, before, strict=True):
-            self._kept[entry.job] = (entry.version - 1, views)
+        """Load the views before these events, or after them where they erased what came before. Raises Unavailable."""
+        loaded = await asyncio.gather(*map(self._loaded, missing))
+        for entry, views in zip(missing, loaded, strict=True):
+            if entry.type == _ERASED:
+                self._anew[entry.position] = views
+            else:
+                self._kept[entry.job] = (entry.version - 1, views)
 
     def moment(self, entry: Entry) -> Moment:
         """The next event: nothing of it may be missing."""
         if not self._projections:
             return Moment(entry, None, None, None)
         version, views = self._kept.pop(entry.job, (0, {}))
-        assert version == entry.version - 1, "views are loaded first"
-        recorded = entry.recorded()
-        for name, projection in self._projections.items():
-            views[name] = projection.fold((recorded,), views.get(name))
+        if entry.type == _ERASED:
+            views = self._anew.pop(entry.position)
+        else:
+            assert version == entry.version - 1, "views are loaded first"
+            recorded = entry.recorded()
+            for name, projection in self._projections.items():
+                views[name] = projection.fold((recorded,), views.get(name))
         self._kept[entry.job] = (entry.version, views)
         if entry.type in _LAST:
             self._over.add(entry.job)
@@ -109,9 +120,10 @@ class Folds:
         while len(self._kept) > MOST:
             self._kept.popitem(last=False)
 
-    async def _before(self, entry: Entry) -> dict[str, Any]:
+    async def _loaded(self, entry: Entry) -> dict[str, Any]:
         """Views of one's own, to be folded on: what `Views` keeps is not for changing."""
-        where = Where(entry.version - 1, entry.position - 1, False)
+        before = 0 if entry.type == _ERASED else 1
+        where = Where(entry.version - before, entry.position - before, False)
         views = {}
         for name, projection in self._projections.items():
             frozen = await self._views.look_exactly(
