@@ -4,6 +4,7 @@ import click
 
 from jobstore import __version__
 from jobstore.cli.accounts import account, key
+from jobstore.cli.auditing import checkpoint, export, import_, verify
 from jobstore.cli.reading import history, replay, show
 from jobstore.cli.serving import demo, serve
 from jobstore.cli.upkeep import migrate
@@ -19,5 +20,5 @@ def cli() -> None:
     """
 
 
-for command in (serve, demo, migrate, account, key, show, history, replay):
+for command in (serve, demo, migrate, account, key, show, history, replay, verify, checkpoint, export, import_):
     cli.add_command(command)

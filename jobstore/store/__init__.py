@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from jobstore.store.accounts import Accounts, Gate
+from jobstore.store.checkpoints import Checkpoints
 from jobstore.store.clock import now
 from jobstore.store.history import History
 from jobstore.store.jobs import Jobs
@@ -11,6 +12,7 @@ from jobstore.store.ledger import Ledger
 from jobstore.store.migrations import migrate
 from jobstore.store.postgres import Postgres
 from jobstore.store.rates import Rates
+from jobstore.store.sealed import Logs
 from jobstore.store.views import Views
 from jobstore.store.watch import Watch
 
@@ -31,6 +33,8 @@ class Store:
         self.ledger = Ledger(self.postgres, patience=patience, clock=clock)
         self.history = History(self.postgres)
         self.jobs = Jobs(self.postgres)
+        self.logs = Logs(self.postgres)
+        self.checkpoints = Checkpoints(self.postgres, clock)
         self.views = Views(self.postgres, self.history, clock=clock)
         self.watch = Watch(self.views, self.history)
         self.ledger.listen(self.watch.hear)
