@@ -14,17 +14,19 @@ from msgspec import Struct
 from jobstore.job.decider import INITIAL, State, evolve
 from jobstore.job.events import JobQueued
 from jobstore.store.accounts import Mistaken, check_name
+from jobstore.store.chain import genesis
 from jobstore.store.exports import Export
 from jobstore.store.history import Entry
 from jobstore.store.notes import Unproven
 from jobstore.store.postgres import Connection, Postgres
-from jobstore.store.sealed import ERASED, HASH_AT, End, Sealed
+from jobstore.store.sealed import BEGAN_AS, ERASED, HASH_AT, End, Sealed
 from jobstore.store.verifying import verified, verify
 
 _MAKE: Final = "INSERT INTO accounts (name) VALUES ($1) ON CONFLICT DO NOTHING"
 _BEGIN: Final = "UPDATE accounts SET began_as = nullif($2, name) WHERE account_id = $1"
 _ACCOUNT: Final = """
-SELECT account_id, position FROM accounts LEFT JOIN heads USING (account_id) WHERE name = $1 FOR UPDATE OF accounts
+SELECT account_id, position FROM accounts LEFT JOIN heads USING (account_id)
+WHERE name = $1 FOR UPDATE OF accounts
 """
 REACHED: Final = "SELECT position, hash FROM events WHERE account_id = $1 ORDER BY position DESC LIMIT 1"
 LOAD: Final = """
@@ -73,18 +75,17 @@ async def restore(postgres: Postgres, export: Export, account: str, progress: Ca
     Unproven or Broken when the export does not hold, Mistaken when the account has another log, Unavailable.
     """
     check_name(account)
+    await verify(export.log)
     begin, end = export.log.begin, export.log.end
     if begin.position:
         raise Mistaken(f"{export.log.name} begins after position {begin.position}: only a whole log can be imported")
-    if end is None:
-        raise Unproven(f"{export.log.name}: {export.log.endless}")
-    await verify(export.log)
+    assert end is not None, "a log that holds has an end"
     async with postgres.change() as connection:
         await connection.execute(_MAKE, account)
         account_id, head = await _locked(connection, account)
         reached = await _reached(connection, account_id, begin)
         if head is not None:
-            if head < end.position or await connection.fetchval(HASH_AT, account_id, end.position) != end.hash:
+            if head < end.position or await _hash_at(connection, account_id, end.position) != end.hash:
                 raise Mistaken(f"there is an account {account!r} with another log: choose another name with --account")
             return False
         if not reached.position:
@@ -111,6 +112,13 @@ async def _locked(connection: Connection, account: str) -> tuple[int, int | None
     row = await connection.fetchrow(_ACCOUNT, account)
     assert row is not None, "an account is kept once it is made"
     return row["account_id"], row["position"]
+
+
+async def _hash_at(connection: Connection, account_id: int, position: int) -> bytes | None:
+    if position == 0:
+        return genesis(await connection.fetchval(BEGAN_AS, account_id))
+    hash: bytes | None = await connection.fetchval(HASH_AT, account_id, position)
+    return hash
 
 
 async def _reached(connection: Connection, account_id: int, begin: End) -> End:

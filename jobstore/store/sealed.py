@@ -29,7 +29,7 @@ RECORDED: Final = """
 SELECT job FROM unnest($2::bigint[]) AS wanted (job)
 WHERE EXISTS (SELECT FROM events WHERE account_id = $1 AND events.job = wanted.job AND type = 'erased')
 """
-_BEGAN_AS: Final = "SELECT coalesce(began_as, name) FROM accounts WHERE account_id = $1"
+BEGAN_AS: Final = "SELECT coalesce(began_as, name) FROM accounts WHERE account_id = $1"
 _TRACES: Final = """
 SELECT key FROM idempotency WHERE account_id = $1 AND job = $2 AND $3 BETWEEN first_version AND last_version
 """
@@ -132,7 +132,7 @@ class Logs:
         if whole.end is None:
             raise Mistaken(f"the log of {name!r} cannot be read: {whole.endless}")
         last = whole.end.position if last is None else last
-        if not first - 1 <= last <= whole.end.position:
+        if not 1 <= first <= last + 1 <= whole.end.position + 1:
             raise Mistaken(
                 f"there are no positions {first} to {last}: the log of {name!r} ends at {whole.end.position}"
             )
@@ -141,7 +141,7 @@ class Logs:
         def pages(after: int) -> AsyncIterator[list[Sealed]]:
             return self.pages(account_id, after, last)
 
-        began_as = await self._postgres.read(lambda connection: connection.fetchval(_BEGAN_AS, account_id))
+        began_as = await self._postgres.read(lambda connection: connection.fetchval(BEGAN_AS, account_id))
         return account_id, began_as, replace(whole, begin=begin, end=end, pages=pages, beyond=None)
 
     async def _at(self, account_id: int, log: Log, position: int) -> End:

@@ -150,8 +150,9 @@ async def rechain(dsn: str, account: int) -> None:
     """Compute all hashes anew, and the head's, as somebody would who has read the source."""
     hash = genesis("acme")
     for row in await query(dsn, "SELECT * FROM events WHERE account_id = $1 ORDER BY position", account):
-        hash = link(hash, *(row[name] for name in ("position", "job", "version", "type")), microseconds(row["at"]),
-                    row["by"], row["trace"], digest(row["data"]))  # fmt: skip
+        position, job, version, type = (row[name] for name in ("position", "job", "version", "type"))
+        at, payload = microseconds(row["at"]), digest(row["data"])
+        hash = link(hash, position, job, version, type, at, row["by"], row["trace"], payload)
         await tamper(dsn, f"UPDATE events SET hash = '\\x{hash.hex()}' WHERE position = {row['position']}")
     await tamper(dsn, f"UPDATE heads SET hash = '\\x{hash.hex()}'")
 
