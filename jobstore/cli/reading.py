@@ -18,6 +18,7 @@ from jobstore.job.events import JobQueued
 from jobstore.job.projection import Audience
 from jobstore.store import Store
 from jobstore.store.accounts import Mistaken
+from jobstore.store.clock import now
 from jobstore.store.history import Entry
 from jobstore.store.views import Where
 
@@ -45,9 +46,12 @@ def show(job: str, format_name: str, at: str | None, account: str | None, place:
         where = await _stood(store, account_id, number, moment)
         if where is None:
             raise Mistaken(f"there is no job {job}" + ("" if at is None else f" at {at}"))
-        then = await store.history.time_of(account_id, moment) if isinstance(moment, int) else moment
         projection, audience = PROJECTIONS[format_name], await _audience(store, account_id, format_name)
-        return (await store.views.show_exactly(account_id, number, where, projection, audience, then)).body
+        if moment is None:
+            return (await store.views.show_exactly(account_id, number, where, projection, audience)).body
+        then = await store.history.time_of(account_id, moment) if isinstance(moment, int) else moment
+        view = await store.past.view(account_id, number, where, projection)
+        return projection.show(view, audience, then or now())
 
     body = with_store(place, work)
     console = Console()
@@ -138,7 +142,7 @@ async def _stood(store: Store, account_id: int, number: int, moment: int | datet
         return await store.views.where(account_id, number)
     if isinstance(moment, datetime):
         moment = await store.history.position_at(account_id, moment)
-    return await store.views.as_of(account_id, number, moment)
+    return await store.past.where(account_id, number, moment)
 
 
 async def _entries(store: Store, account: str | None, job: str) -> list[Entry]:

@@ -15,6 +15,7 @@ from jobstore.job.events import (
     Annotated,
     JobCancelled,
     JobCompleted,
+    JobErased,
     JobFailed,
     JobQueued,
     JobRemoved,
@@ -80,7 +81,7 @@ def evolve(job: Job, recorded: Recorded) -> Job:
         case JobFailed():
             job.progress = job.progress.at(event.fraction)
             job.errors = _errors(event.error if event.error is not None else event.message)
-        case StopRequested() | JobStopping() | Annotated() | JobRemoved():
+        case StopRequested() | JobStopping() | Annotated() | JobRemoved() | JobErased():
             pass
     job.phase = LEADS_TO.get(type(event), job.phase)
     return job

@@ -16,6 +16,7 @@ from jobstore.job.events import (
     Annotated,
     JobCancelled,
     JobCompleted,
+    JobErased,
     JobFailed,
     JobQueued,
     JobRemoved,
@@ -111,7 +112,7 @@ def evolve(job: Job, recorded: Recorded) -> Job:
                 job.errors.append(event.error)
         case JobRemoved():
             job.removed = True
-        case StopRequested() | Annotated():
+        case StopRequested() | Annotated() | JobErased():
             pass
     job.state = LEADS_TO.get(type(event), job.state)
     return job

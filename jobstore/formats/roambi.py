@@ -23,6 +23,7 @@ from jobstore.job.events import (
     Annotated,
     JobCancelled,
     JobCompleted,
+    JobErased,
     JobFailed,
     JobQueued,
     JobRemoved,
@@ -105,7 +106,7 @@ def evolve(job: Job, recorded: Recorded) -> Job:
         case JobFailed():
             job.progress = job.progress.at(event.fraction)
             job.exception = _exception(event.error)
-        case StopRequested() | JobStopping() | Annotated() | JobRemoved():
+        case StopRequested() | JobStopping() | Annotated() | JobRemoved() | JobErased():
             pass
     job.phase = LEADS_TO.get(type(event), job.phase)
     return job

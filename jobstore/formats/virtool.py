@@ -48,6 +48,7 @@ from jobstore.job.events import (
     Annotated,
     JobCancelled,
     JobCompleted,
+    JobErased,
     JobFailed,
     JobQueued,
     JobRemoved,
@@ -174,6 +175,7 @@ def evolve(job: Job, recorded: Recorded) -> Job:
             | ResultRecorded()
             | Annotated()
             | JobRemoved()
+            | JobErased()
         ):
             error = job.status[-1].error
         case JobStarting() | JobStarted() | JobCancelled():

@@ -38,6 +38,7 @@ from jobstore.job.events import (
     Annotated,
     JobCancelled,
     JobCompleted,
+    JobErased,
     JobFailed,
     JobQueued,
     JobRemoved,
@@ -139,7 +140,7 @@ def evolve(job: Job, recorded: Recorded) -> Job:
             job.progress = job.progress.at(event.fraction)
             job.ended_at = recorded.at
             _note(job, text(event.error) or event.message or "")
-        case ResultRecorded() | StopRequested() | JobStopping() | Annotated() | JobRemoved():
+        case ResultRecorded() | StopRequested() | JobStopping() | Annotated() | JobRemoved() | JobErased():
             pass
     job.updated_at = recorded.at
     job.phase = LEADS_TO.get(type(event), job.phase)

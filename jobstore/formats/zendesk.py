@@ -96,7 +96,7 @@ def evolve(job: Job, recorded: e.Recorded) -> Job:
         case e.JobFailed():
             job.progress = job.progress.at(event.fraction)
             _tell(job, event.error if event.message is None and isinstance(event.error, str) else event.message)
-        case e.OutputProduced() | e.StopRequested() | e.Annotated() | e.JobRemoved():
+        case e.OutputProduced() | e.StopRequested() | e.Annotated() | e.JobRemoved() | e.JobErased():
             pass
     job.phase = LEADS_TO.get(type(event), job.phase)
     return job

@@ -13,6 +13,7 @@ from jobstore.job.events import (
     Event,
     JobCancelled,
     JobCompleted,
+    JobErased,
     JobFailed,
     JobQueued,
     JobRemoved,
@@ -41,6 +42,7 @@ NAMES: dict[type[Any], str] = {
     RetryScheduled: "retry_scheduled",
     Annotated: "annotated",
     JobRemoved: "removed",
+    JobErased: "erased",
 }
 
 _decoders: dict[str, Callable[[bytes | str], Event]] = {

@@ -150,4 +150,13 @@ Report = (
 )
 """What can be said of a job that exists."""
 
-Command = Submit | Report
+
+class Erase(Struct, frozen=True, kw_only=True):
+    """Take out of the job's history what was said so far: these fields, or all. No client can say so: who keeps the
+    store does."""
+
+    reason: Meta[str, Bound(min_length=1, max_length=10_000)]
+    fields: tuple[str, ...] = ()
+
+
+Command = Submit | Report | Erase

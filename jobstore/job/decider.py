@@ -22,11 +22,13 @@ from jobstore.job.commands import (
     Cancel,
     Command,
     Complete,
+    Erase,
     Fail,
     Prepare,
     ProduceOutput,
     RecordResult,
     Remove,
+    Report,
     ReportProgress,
     RequestStop,
     ScheduleRetry,
@@ -38,6 +40,7 @@ from jobstore.job.events import (
     Event,
     JobCancelled,
     JobCompleted,
+    JobErased,
     JobFailed,
     JobQueued,
     JobRemoved,
@@ -148,6 +151,8 @@ def decide(state: State, command: Command) -> tuple[Event, ...]:
     phase = state.phase
     if phase is None:
         raise Refused("there is no such job")
+    if isinstance(command, Erase):  # whatever the job's state: it is about what is kept, not about the job
+        return (JobErased(reason=command.reason, fields=command.fields),)
     event = _event(command)
     if _already(state, event):
         return ()
@@ -193,6 +198,8 @@ def evolve(state: State, event: Event) -> State:
             return State(phase=LEADS_TO[type(event)], ended=_digest(event))
         case JobRemoved():
             return msgspec.structs.replace(state, removed=True)
+        case JobErased():
+            return state
 
 
 def is_terminal(state: State) -> bool:
@@ -200,7 +207,7 @@ def is_terminal(state: State) -> bool:
     return state.phase in TERMINAL
 
 
-def _event(command: Command) -> Event:
+def _event(command: Report) -> Event:
     """What would be recorded if the command were accepted."""
     match command:
         case ReportProgress():
@@ -211,8 +218,6 @@ def _event(command: Command) -> Event:
                 stage=command.stage,
                 message=command.message,
             )
-        case Submit():
-            raise AssertionError("a submission is decided before this")
         case Prepare():
             return JobStarting(stage=command.stage, message=command.message, fraction=command.fraction)
         case Start():
@@ -274,11 +279,11 @@ def _already(state: State, event: Event) -> bool:
             return state.phase == LEADS_TO[type(event)] and (event == type(event)() or state.ended == _digest(event))
         case JobRemoved():
             return state.removed
-        case JobQueued():
+        case JobQueued() | JobErased():
             return False
 
 
-def _reason(phase: Phase, command: Command) -> str:
+def _reason(phase: Phase, command: Report) -> str:
     what = _CANNOT.get(type(command), "take this")
     words = _WORDS.get(phase, phase)
     if phase in TERMINAL:

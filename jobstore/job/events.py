@@ -7,9 +7,13 @@ in its job, when, and said by whom. Names under which events are stored stand in
 from datetime import datetime
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 Phase = Literal["queued", "starting", "running", "stop_requested", "stopping", "cancelled", "completed", "failed"]
+
+
+def _null() -> None:
+    """A default that is written down all the same: null was said, and a field that is missing was erased."""
 
 
 class _Fact(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -60,14 +64,14 @@ class ProgressReported(_Fact, frozen=True):
 class OutputProduced(_Fact, frozen=True):
     """Something the job made. An output with the `key` of an earlier one takes its place."""
 
-    output: Any
+    output: Any = field(default_factory=_null)
     key: str | None = None
 
 
 class ResultRecorded(_Fact, frozen=True):
     """What became of one item. A result with the `key` of an earlier one takes its place."""
 
-    result: Any
+    result: Any = field(default_factory=_null)
     key: str | None = None
 
 
@@ -130,6 +134,14 @@ class JobRemoved(_Fact, frozen=True):
     reason: str | None = None
 
 
+class JobErased(_Fact, frozen=True):
+    """What was said of the job before this was taken out of its history: the fields named in `fields`, or all of them
+    where none is. The facts stay: that something happened, when, and who said so."""
+
+    reason: str
+    fields: tuple[str, ...] = ()
+
+
 Event = (
     JobQueued
     | JobStarting
@@ -145,6 +157,7 @@ Event = (
     | RetryScheduled
     | Annotated
     | JobRemoved
+    | JobErased
 )
 
 

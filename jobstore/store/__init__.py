@@ -6,10 +6,12 @@ from datetime import datetime
 from jobstore.store.accounts import Accounts, Gate
 from jobstore.store.checkpoints import Checkpoints
 from jobstore.store.clock import now
+from jobstore.store.erasure import Erasure
 from jobstore.store.history import History
 from jobstore.store.jobs import Jobs
 from jobstore.store.ledger import Ledger
 from jobstore.store.migrations import migrate
+from jobstore.store.past import Past
 from jobstore.store.postgres import Postgres
 from jobstore.store.rates import Rates
 from jobstore.store.sealed import Logs
@@ -36,6 +38,8 @@ class Store:
         self.logs = Logs(self.postgres)
         self.checkpoints = Checkpoints(self.postgres, clock)
         self.views = Views(self.postgres, self.history, clock=clock)
+        self.past = Past(self.postgres, self.history)
+        self.erasure = Erasure(self.postgres, clock)
         self.watch = Watch(self.views, self.history)
         self.ledger.listen(self.watch.hear)
 

@@ -5,10 +5,21 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from jobstore.job import codec
-from jobstore.job.events import Recorded
-from jobstore.store.postgres import Postgres
+from jobstore.job.events import JobErased, JobRemoved, Recorded
+from jobstore.job.projection import Projection, V
+from jobstore.store.postgres import Connection, Postgres
 
 PAGE: Final = 1000  # events read at a time
+
+_ERASED: Final = codec.NAMES[JobErased]
+_REMOVED: Final = codec.NAMES[JobRemoved]
+
+# Whether a job is removed whose last event is of type {0}. An erasure may come after a removal, and undoes none.
+GONE: Final = (
+    f"CASE {{0}} WHEN '{_ERASED}' THEN ("
+    "SELECT removed FROM jobs WHERE jobs.account_id = {1} AND jobs.number = {2}"
+    f") ELSE {{0}} = '{_REMOVED}' END"
+)
 
 _COLUMNS = "position, job, version, type, at, data, by, trace"
 
@@ -79,6 +90,20 @@ class History:
         while page := await self.of_account(account_id, after=after):
             yield page
             after = page[-1].position
+
+    async def view(self, account_id: int, job: int, version: int, projection: Projection[V]) -> V:
+        """The view of a job after its first `version` events, as the log has them at one moment: what was erased since
+        is in none of them."""
+
+        async def fold(connection: Connection) -> V:
+            view = projection.fold(())
+            async with connection.transaction(readonly=True):
+                cursor = await connection.cursor(OF_JOB, account_id, job, 0, version)
+                while rows := await cursor.fetch(PAGE):
+                    view = projection.fold((Entry(*row).recorded() for row in rows), view)
+            return view
+
+        return await self._postgres.read(fold)
 
     async def head(self, account_id: int) -> int:
         """The last position of an account's log; 0 when it is empty."""

@@ -5,9 +5,8 @@ from typing import Any, Final, Literal, NamedTuple
 
 import asyncpg
 
-from jobstore.job import codec
-from jobstore.job.events import JobRemoved
 from jobstore.job.search import Search
+from jobstore.store.history import GONE
 from jobstore.store.postgres import Connection, Postgres
 
 BY_UID: Final = "SELECT uid, number FROM jobs WHERE account_id = $1 AND uid = ANY($2::uuid[])"
@@ -15,7 +14,7 @@ LATEST: Final = f"""
 SELECT number, last.version, last.position
 FROM unnest($2::bigint[]) WITH ORDINALITY AS wanted (number, place), LATERAL (
     SELECT version, position, type FROM events WHERE account_id = $1 AND job = number ORDER BY version DESC LIMIT 1
-) AS last WHERE last.type <> '{codec.NAMES[JobRemoved]}' ORDER BY place
+) AS last WHERE NOT {GONE.format("last.type", "$1", "wanted.number")} ORDER BY place
 """
 
 _LISTED = """
@@ -54,7 +53,7 @@ _SOUGHT: Final = {
 
 _FILTERS: Final = {"phase": "phase = ${}", "kind": "kind = ${}", "user": "user_name = ${}"}
 
-_MOST: Final = 2**63 - 1
+MOST: Final = 2**63 - 1
 
 Order = Literal["created", "updated"]
 
@@ -113,7 +112,7 @@ class Jobs:
         """
         values = _sought(search)
         statement = searching(search.order, search.descending, *values)
-        offset = min(search.offset, _MOST)
+        offset = min(search.offset, MOST)
 
         async def ask(connection: Connection) -> list[asyncpg.Record]:
             return await connection.fetch(statement, account_id, offset, search.limit, *values.values())
@@ -136,7 +135,7 @@ class Jobs:
         wanted = {"phase": phase, "kind": kind, "user": user}
         statement = listing(*(name for name, value in wanted.items() if value is not None))
         values = [value for value in wanted.values() if value is not None]
-        below = below if below is not None else _MOST
+        below = below if below is not None else MOST
 
         async def ask(connection: Connection) -> list[asyncpg.Record]:
             return await connection.fetch(statement, account_id, below, limit, *values)

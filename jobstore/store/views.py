@@ -12,22 +12,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeVar
 
-import msgspec
-
 from jobstore.job import codec
-from jobstore.job.events import JobRemoved
+from jobstore.job.events import JobErased
 from jobstore.job.projection import ANYBODY, Audience, Projection, V
 from jobstore.store.batch import Appended
 from jobstore.store.clock import now
 from jobstore.store.coalesce import Coalescer
-from jobstore.store.history import PAGE, Entry, History
+from jobstore.store.history import GONE, PAGE, Entry, History
+from jobstore.store.memos import Memo, Memos, Slot
 from jobstore.store.postgres import Postgres
 
 MEMO_AFTER: Final = 200  # events; a fold longer than this is worth a row
 LEAST: Final = 1000  # bytes that a kept view takes, besides four times what it shows
 
-WHERE = """
-SELECT account_id, job, last.version, last.position, last.type
+WHERE = f"""
+SELECT account_id, job, last.version, last.position, {GONE.format("last.type", "wanted.account_id", "wanted.job")}
 FROM unnest($1::integer[], $2::bigint[]) AS wanted (account_id, job), LATERAL (
     SELECT version, position, type FROM events
     WHERE events.account_id = wanted.account_id AND events.job = wanted.job ORDER BY version DESC LIMIT 1
@@ -41,23 +40,13 @@ FROM unnest($1::integer[], $2::bigint[], $3::integer[]) AS wanted (account_id, j
     ORDER BY version LIMIT $4
 ) AS found
 """
-MEMO = "SELECT version, position, memo FROM views WHERE account_id = $1 AND job = $2 AND format = $3 AND revision = $4"
-REMEMBER = """
-INSERT INTO views AS old (account_id, job, format, revision, version, position, memo)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (account_id, job, format) DO UPDATE
-SET revision = excluded.revision, version = excluded.version, position = excluded.position, memo = excluded.memo
-WHERE (old.revision, old.version) < (excluded.revision, excluded.version)
-"""
-
-_REMOVED: Final = codec.NAMES[JobRemoved]
+_ERASED: Final = codec.NAMES[JobErased]
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 Job = tuple[int, int]  # account_id, number
-Slot = tuple[int, int, str]  # account_id, number, format
 
 
 class Where(NamedTuple):
@@ -115,7 +104,8 @@ class Views:
         self._size = 0
         self._folded: OrderedDict[Slot, _Folded] = OrderedDict()
         self._folding: dict[Slot, asyncio.Task[_Folded]] = {}
-        self._memos: set[asyncio.Task[None]] = set()
+        self._memos = Memos(postgres)
+        self._writing: set[asyncio.Task[None]] = set()
         self._places: Coalescer[Job, Where] = Coalescer(self._load_places)
         self._news: Coalescer[tuple[int, int, int], list[Entry]] = Coalescer(self._load_news)
 
@@ -142,13 +132,10 @@ class Views:
         where: Where,
         projection: Projection[Any],
         audience: Audience = ANYBODY,
-        at: datetime | None = None,
     ) -> Shown:
-        """The job as it was at `where`, neither earlier nor later; as of the moment `at`, or else of now."""
-        folded = await self._exactly((account_id, number, projection.name), where, projection)
-        if at is None:
-            return self._render((account_id, number, projection.name), folded, projection, audience)
-        return Shown(folded.version, folded.position, projection.show(folded.view, audience, at), audience)
+        """The job at `where`, neither earlier nor later, if it stood there just now."""
+        slot = (account_id, number, projection.name)
+        return self._render(slot, await self._exactly(slot, where, projection), projection, audience)
 
     async def look(
         self, account_id: int, number: int, where: Where, projection: Projection[V], of: Callable[[V, datetime], T]
@@ -188,29 +175,31 @@ class Views:
     ) -> Shown:
         """The job as an append of this process left it."""
         where = self.take_in(account_id, appended, projection)
+        if appended.repeated and await self.where(account_id, appended.job) != where:
+            # What is kept of that version may be from before an erasure.
+            view = await self._history.view(account_id, appended.job, where.version, projection)
+            slot = (account_id, appended.job, projection.name)
+            return self._render(slot, _Folded(where.version, where.position, view), projection, audience)
         return await self.show_exactly(account_id, appended.job, where, projection, audience)
 
-    async def as_of(self, account_id: int, number: int, position: int) -> Where | None:
-        """Where a job stood when the log ended at `position`; None when it was not there yet."""
-        where = None
-        async for page in self._history.pages_of_job(account_id, number):
-            for entry in page:
-                if entry.position > position:
-                    return where
-                where = Where(entry.version, entry.position, entry.type == _REMOVED)
-        return where
+    async def prepare(self, account_id: int, number: int, where: Where, projection: Projection[Any]) -> None:
+        """Leave a memo of the job at `where` or later. Raises what asyncpg raises, or Unavailable."""
+        slot = (account_id, number, projection.name)
+        folded = await self._bring(slot, where, projection)
+        memo = Memo(folded.version, folded.position, projection.freeze(folded.view))
+        await self._memos.keep(slot, projection, memo)
 
     async def close(self) -> None:
         """Wait for memos under way."""
-        if self._memos:
-            await asyncio.wait(self._memos)
+        if self._writing:
+            await asyncio.wait(self._writing)
 
     # -- How it is done -------------------------------------------------------------------------------------------
 
     async def _load_places(self, jobs: list[Job]) -> dict[Job, Where]:
         accounts, numbers = zip(*jobs, strict=True)
         rows = await self._postgres.read(lambda connection: connection.fetch(WHERE, accounts, numbers))
-        return {(row[0], row[1]): Where(row[2], row[3], row[4] == _REMOVED) for row in rows}
+        return {(row[0], row[1]): Where(*row[2:]) for row in rows}
 
     async def _load_news(self, wanted: list[tuple[int, int, int]]) -> dict[tuple[int, int, int], list[Entry]]:
         accounts, numbers, after = zip(*wanted, strict=True)
@@ -238,19 +227,20 @@ class Views:
             folded = await self._bring(slot, where, projection)
         if folded.version == where.version:
             return folded
-        view = projection.fold(())
-        async for page in self._history.pages_of_job(*slot[:2]):
-            view = projection.fold((entry.recorded() for entry in page if entry.version <= where.version), view)
-            if page[-1].version >= where.version:
-                break
+        view = await self._history.view(*slot[:2], where.version, projection)
         return _Folded(where.version, where.position, view)
 
     async def _fold(self, slot: Slot, where: Where, projection: Projection[Any]) -> _Folded:
-        """Bring the view up to `where`. While a view changes nobody else sees it: it is not among the folded ones."""
+        """Bring the view up to `where`. While a view changes nobody else sees it: it is not among the folded ones.
+
+        Where something was erased since its first events were read, it is folded anew: they are others now.
+        """
+        erased = 0  # the version of the last erasure that the fold began after
         try:
             folded = self._take(slot)
             if folded is None and where.version > MEMO_AFTER:
-                folded = await self._recall(slot, projection)
+                memo = await self._memos.recall(slot, projection)
+                folded = None if memo is None else _Folded(*memo)
             if folded is None:
                 folded = _Folded(0, 0, projection.fold(()))
             since = folded.version
@@ -258,6 +248,10 @@ class Views:
                 page = await self._news.ask((*slot[:2], folded.version))
                 if not page:
                     raise LookupError(f"job {slot[1]} has no version {folded.version + 1}")
+                latest = max((entry.version for entry in page if entry.type == _ERASED), default=0)
+                if folded.version and latest > erased:
+                    folded, since, erased = _Folded(0, 0, projection.fold(())), 0, latest
+                    continue
                 folded.view = projection.fold((entry.recorded() for entry in page), folded.view)
                 folded.version, folded.position, folded.shown = page[-1].version, page[-1].position, None
             self._keep(slot, folded)
@@ -299,24 +293,16 @@ class Views:
         folded.size = size
         return shown
 
-    async def _recall(self, slot: Slot, projection: Projection[Any]) -> _Folded | None:
-        row = await self._postgres.read(lambda connection: connection.fetchrow(MEMO, *slot, projection.revision))
-        try:
-            return None if row is None else _Folded(row[0], row[1], projection.thaw(row[2]))
-        except msgspec.ValidationError:
-            return None
-
     def _memorise(self, slot: Slot, projection: Projection[Any], folded: _Folded) -> None:
         """Write a memo, while others go on: it is of the view as it is now."""
-        row = (*slot, projection.revision, folded.version, folded.position, projection.freeze(folded.view))
+        memo = Memo(folded.version, folded.position, projection.freeze(folded.view))
 
         async def write() -> None:
             try:
-                async with self._postgres.connection() as connection:
-                    await connection.execute(REMEMBER, *row)
+                await self._memos.keep(slot, projection, memo)
             except Exception as error:
                 log.warning("a memo was not written, a later reader will: %s", error)
 
         task = asyncio.create_task(write())
-        self._memos.add(task)
-        task.add_done_callback(self._memos.discard)
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)

@@ -138,7 +138,7 @@ class Writer:
             return False
         async with self._postgres.connection() as connection:
             try:
-                return await _write(connection, draft)
+                return await write(connection, draft)
             except asyncpg.UniqueViolationError:  # an idempotency key that was used before, or the number of an import
                 return False
             except Exception as error:
@@ -174,7 +174,7 @@ class Writer:
                     left = []
                 self._memory.learn(draft)
                 if draft.writes:
-                    await _write(connection, draft)
+                    await write(connection, draft)
             except BaseException:
                 await _roll_back(connection, transaction)
                 raise
@@ -229,7 +229,7 @@ async def _is_there(connection: Connection, draft: Draft) -> bool:
     return bool(await connection.fetchval(_HASH_AT, account_id, position) == hash)
 
 
-async def _write(connection: Connection, draft: Draft) -> bool:
+async def write(connection: Connection, draft: Draft) -> bool:
     """Whether the draft was written, which is as a whole or not at all."""
     heads = [(a, draft.before[a], h.position, h.jobs, h.hash, h.at) for a, h in draft.heads.items()]
     keys = [(*key, *remembered) for key, remembered in draft.keys.items()]

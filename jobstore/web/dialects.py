@@ -40,6 +40,7 @@ from jobstore.web import forms
 from jobstore.web.bodies import read_any
 from jobstore.web.credentials import principal
 from jobstore.web.naming import NO_SUCH_JOB, STORE, number_in
+from jobstore.web.past import Moment, moment
 from jobstore.web.problems import Problem
 from jobstore.web.ready import Ready, head, suits
 from jobstore.web.telling import ALLOWANCE, respond
@@ -106,6 +107,9 @@ async def _poll(format: Format[Any], call: Poll[Any], request: web.Request) -> w
     who, to = await _who(request, "read", format, of_job=True)
     number = await number_in(request, who, format)
     store = request.app[STORE]
+    then = await moment(request, who)
+    if then is not None:
+        return await _poll_past(format, call, request, who, to, number, then)
     where = await store.views.where(who.account_id, number)
     if where is None or where.removed:
         raise Problem("not-found", NO_SUCH_JOB)
@@ -119,12 +123,30 @@ async def _poll(format: Format[Any], call: Poll[Any], request: web.Request) -> w
     return respond(told)
 
 
+async def _poll_past(
+    format: Format[Any], call: Poll[Any], request: web.Request, who: Principal, to: Audience, number: int, then: Moment
+) -> web.Response:
+    past = request.app[STORE].past
+    where = await past.where(who.account_id, number, then.position)
+    if where is None or where.removed:
+        raise Problem("not-found", NO_SUCH_JOB)
+    view = await past.view(who.account_id, number, where, format.projection)
+    if call.reply is None:
+        return respond(Reply(200, format.projection.show(view, to, then.at)))
+    return respond(call.reply(view, await _asked(request), to, then.at))
+
+
 async def _index(format: Format[Any], call: Index[Any], request: web.Request) -> web.StreamResponse:
     who, to = await _who(request, "read", format)
     asked = await _asked(request)
     search = call.read(asked)
-    found = await request.app[STORE].jobs.search(who.account_id, search)
-    items = await _items(format, call.item, request, who, to, found.jobs)
+    store = request.app[STORE]
+    then = await moment(request, who)
+    if then is None:
+        found = await store.jobs.search(who.account_id, search)
+    else:
+        found = await store.past.search(who.account_id, then.position, search)
+    items = await _items(format, call.item, request, who, to, found.jobs, then)
     return respond(call.reply(Page(items, search, found.found, found.total), asked, to))
 
 
@@ -135,8 +157,13 @@ async def _several(format: Format[Any], call: Several[Any], request: web.Request
     named = [format.identify(text) for text in call.read(asked)]
     uids = await store.jobs.numbers_of(who.account_id, [name for name in named if isinstance(name, str)])
     numbers = [uids.get(name) if isinstance(name, str) else name for name in named]
-    jobs = await store.jobs.latest(who.account_id, [number for number in numbers if number is not None])
-    return respond(call.reply(await _items(format, call.item, request, who, to, jobs), asked, to))
+    known = [number for number in numbers if number is not None]
+    then = await moment(request, who)
+    if then is None:
+        jobs = await store.jobs.latest(who.account_id, known)
+    else:
+        jobs = await store.past.latest(who.account_id, then.position, known)
+    return respond(call.reply(await _items(format, call.item, request, who, to, jobs, then), asked, to))
 
 
 async def _start(format: Format[Any], call: Starter[Any], request: web.Request) -> web.StreamResponse:
@@ -246,18 +273,19 @@ async def _items(
     who: Principal,
     to: Audience,
     jobs: Sequence[Listed],
+    then: Moment | None = None,
 ) -> list[Any]:
-    """The jobs of a list, each as it was when the list was made."""
-    views = request.app[STORE].views
+    """The jobs of a list, each as it was when the list was made, or at the moment that the list is of."""
+    views, past = request.app[STORE].views, request.app[STORE].past
     of = partial(_of, item, to)
-    return await asyncio.gather(
-        *(
-            views.look_exactly(
-                who.account_id, job.number, Where(job.version, job.position, False), format.projection, of
-            )
-            for job in jobs
-        )
-    )
+
+    async def one(job: Listed) -> Any:
+        if then is not None:
+            return item(await past.view(who.account_id, job.number, job, format.projection), to, then.at)
+        where = Where(job.version, job.position, False)
+        return await views.look_exactly(who.account_id, job.number, where, format.projection, of)
+
+    return await asyncio.gather(*map(one, jobs))
 
 
 async def _removed(request: web.Request, who: Principal, job: Listed) -> bool:

@@ -15,12 +15,14 @@ from jobstore.store import Store
 from jobstore.store.accounts import Principal
 from jobstore.store.batch import Append, Appended
 from jobstore.store.clock import now, uuid7
+from jobstore.store.jobs import Listed
 from jobstore.store.views import Shown, Where
 from jobstore.web import conditions
 from jobstore.web.bodies import read_json
 from jobstore.web.credentials import principal
 from jobstore.web.dialects import audience
 from jobstore.web.naming import NO_SUCH_JOB, STORE, number_in
+from jobstore.web.past import Moment, find, moment
 from jobstore.web.problems import Problem
 from jobstore.web.ready import Ready, head, suits
 
@@ -64,7 +66,7 @@ async def poll(request: web.Request) -> web.StreamResponse:
     query = request.query if request.rel_url.raw_query_string else {}
     projection, to = _shown_as(request, who, query.get("format", "native"))
     if "at" in query:
-        return await _as_of(store, who, number, query["at"], projection, to)
+        return await _as_of(store, who, number, await find(store, who.account_id, query["at"]), projection, to)
     wait = conditions.wait_seconds(request) if "Prefer" in request.headers else 0.0
     if "after" in query:
         await _reach(store, who, query["after"], wait)
@@ -95,16 +97,13 @@ async def index(request: web.Request) -> web.Response:
     limit = conditions.whole(request, "limit", least=1, most=100, default=20)
     below = conditions.whole(request, "cursor", least=1, most=2**63 - 1, default=2**63 - 1)
     filters = {"phase": phase, "kind": _text(query.get("kind")), "user": _text(query.get("user"))}
-    page = await store.jobs.page(who.account_id, **filters, below=below, limit=limit + 1)
+    then = await moment(request, who)
+    if then is None:
+        page = await store.jobs.page(who.account_id, **filters, below=below, limit=limit + 1)
+    else:
+        page = await store.past.page(who.account_id, then.position, **filters, below=below, limit=limit + 1)
     more = len(page) > limit
-    bodies = [
-        (
-            await store.views.show_exactly(
-                who.account_id, job.number, Where(job.version, job.position, False), projection, to
-            )
-        ).body
-        for job in page[:limit]
-    ]
+    bodies = [await _listed(store, who, job, then, projection, to) for job in page[:limit]]
     headers = {}
     following = b"null"
     if more:
@@ -114,6 +113,17 @@ async def index(request: web.Request) -> web.Response:
         headers["Link"] = f'</jobs?{urlencode({**kept, "cursor": cursor})}>; rel="next"'
     body = b'{"jobs":[' + b",".join(bodies) + b'],"next":' + following + b"}"
     return web.Response(body=body, content_type="application/json", headers=headers)
+
+
+async def _listed(
+    store: Store, who: Principal, job: Listed, then: Moment | None, projection: Projection[Any], to: Audience
+) -> bytes:
+    """One of a list, as it was when the list was made, or at the moment that the list is of."""
+    if then is not None:
+        view = await store.past.view(who.account_id, job.number, job, projection)
+        return projection.show(view, to, then.at)
+    where = Where(job.version, job.position, False)
+    return (await store.views.show_exactly(who.account_id, job.number, where, projection, to)).body
 
 
 def format_named(name: str) -> Projection[Any]:
@@ -153,26 +163,17 @@ async def _location(store: Store, who: Principal, appended: Appended, name: str,
 
 
 async def _as_of(
-    store: Store, who: Principal, number: int, text: str, projection: Projection[Any], to: Audience
+    store: Store, who: Principal, number: int, then: Moment, projection: Projection[Any], to: Audience
 ) -> web.Response:
-    at = conditions.moment(text)
-    if isinstance(at, int):
-        head = await store.history.head(who.account_id)
-        if at > head:
-            raise Problem("not-reached", f"the log ends at position {head}", position=head)
-        position = at
-    elif at > now():
-        raise Problem("malformed", "at is in the future")
-    else:
-        position = await store.history.position_at(who.account_id, at)
-    where = await store.views.as_of(who.account_id, number, position)
+    where = await store.past.where(who.account_id, number, then.position)
     if where is None:
-        raise Problem("not-found", f"there was no such job at position {position}")
+        raise Problem("not-found", f"there was no such job at position {then.position}")
     if where.removed:
         raise Problem("gone", f"its history is at /jobs/{number}/events")
-    then = await store.history.time_of(who.account_id, position) if isinstance(at, int) else at
-    shown = await store.views.show_exactly(who.account_id, number, where, projection, to, then)
-    return web.Response(body=shown.body, content_type="application/json", headers=_headers(shown))
+    view = await store.past.view(who.account_id, number, where, projection)
+    body = projection.show(view, to, then.at)
+    headers = _headers(Shown(where.version, where.position, body))
+    return web.Response(body=body, content_type="application/json", headers=headers)
 
 
 async def _reach(store: Store, who: Principal, text: str, wait: float) -> None:

@@ -75,7 +75,7 @@ async def test_a_view_at_a_position_is_the_fold_of_what_came_up_to_there(
         dice.shuffle(positions)
         for position in positions:
             prefix = [event for event in recorded if event.position <= position]
-            where = await fresh.as_of(account, job, position)
+            where = await store.past.where(account, job, position)
             if not prefix:
                 assert where is None
                 continue
@@ -122,7 +122,7 @@ async def test_a_job_that_is_shown_while_it_is_written_is_folded_once_and_never_
             if dice.random() < 0.5:
                 assert len(seen(await node.views.show(account, job, where, STRICT))) >= where.version
             else:
-                past = await node.views.as_of(account, job, dice.randint(6, max(6, where.position)))
+                past = await node.past.where(account, job, dice.randint(6, max(6, where.position)))
                 assert past is not None
                 assert len(seen(await node.views.show_exactly(account, job, past, STRICT))) == past.version
 

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import asyncpg
 import pytest
 
-from jobstore.store import Store, accounts, history, jobs, taken, views, writing
+from jobstore.store import Store, accounts, erasure, history, jobs, memos, past, taken, views, writing
 from tests.store.asking import query
 
 ACCOUNTS, JOBS, EVENTS = 3, 2000, 20_000
@@ -46,10 +46,31 @@ STATEMENTS = {
     "history.AT_TIME": history.AT_TIME,
     "views.WHERE": views.WHERE,
     "views.NEWER": views.NEWER,
-    "views.MEMO": views.MEMO,
-    "views.REMEMBER": views.REMEMBER,
+    "memos.MEMO": memos.MEMO,
+    "memos.REMEMBER": memos.REMEMBER,
     "jobs.BY_UID": jobs.BY_UID,
     "jobs.LATEST": jobs.LATEST,
+    "past.WHERE": past.WHERE,
+    "past.LATEST": past.LATEST,
+    **{
+        f"past.listing{filters}, {phase}": past.listing(*filters, phase=phase)
+        for count in range(3)
+        for filters in combinations(("kind", "user"), count)
+        for phase in (True, False)
+    },
+    **{
+        f"past.searching({order}, {descending}, {sought})": past.searching(order, descending, *sought)
+        for order in get_args(jobs.Order)
+        for descending in (True, False)
+        for count in range(4)
+        for sought in combinations(("phases", "text", "since"), count)
+    },
+    "erasure.HEAD": erasure.HEAD,
+    "erasure.JOB": erasure.JOB,
+    "erasure.SAID": erasure.SAID,
+    "erasure.PAYLOADS": erasure.PAYLOADS,
+    "erasure.ROW": erasure.ROW,
+    "erasure.VIEWS": erasure.VIEWS,
     "writing._LOCK": writing._LOCK,
     "writing._LOCK_WHAT_IS_FREE": writing._LOCK_WHAT_IS_FREE,
     "writing._LOAD": writing._LOAD,
@@ -73,6 +94,9 @@ STATEMENTS = {
     },
 }
 IN_THE_ORDER_OF_AN_INDEX = ("history.OF_JOB", "history.OF_ACCOUNT", "jobs.listing()")
+OF_THE_PAST = [  # what asks for a phase reads back to where the job entered it
+    name for name in STATEMENTS if name.startswith("past.") and "phases" not in name and not name.endswith("True")
+]
 SEARCHES = [name for name in STATEMENTS if name.startswith("jobs.searching")]
 
 
@@ -123,7 +147,7 @@ async def plan(dsn: str, statement: str) -> list[dict[str, Any]]:
 async def test_every_table_is_read_by_an_index(filled: str, name: str) -> None:
     nodes = await plan(filled, STATEMENTS[name])
     scans = [node for node in nodes if "Scan" in node["Node Type"] and "Relation Name" in node]
-    assert scans or name == "views.REMEMBER", "this test shows nothing"
+    assert scans or name == "memos.REMEMBER", "this test shows nothing"
     for node in scans:
         assert node["Node Type"] in ("Index Scan", "Index Only Scan", "Bitmap Heap Scan"), (
             f"{node['Node Type']} on {node['Relation Name']}"
@@ -155,7 +179,7 @@ async def test_a_page_of_few_among_many_is_found_without_reading_the_many(filled
     assert f"jobs_by_{name}" in indexes
 
 
-@pytest.mark.parametrize("name", [*SEARCHES, "jobs.LATEST"])
+@pytest.mark.parametrize("name", [*SEARCHES, "jobs.LATEST", *OF_THE_PAST])
 async def test_of_a_job_that_is_searched_one_event_is_read_whatever_its_history(filled: str, name: str) -> None:
     scans = [node for node in await plan(filled, STATEMENTS[name]) if node.get("Relation Name") == "events"]
     assert scans
