@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
 from jobstore.job import codec
-from jobstore.store.sealed import ERASED, Clues, End, Log, Sealed
+from jobstore.store.sealed import Clues, End, Log, Sealed
 
 Kind = Literal[
     "changed payload", "changed header", "changed hash", "missing", "inserted", "reordered",
@@ -19,7 +19,7 @@ Kind = Literal[
 WINDOW: Final = 100  # events that may have been taken out or put in at one place for that to be seen
 
 _HEADER: Final = ("job", "version", "type", "at", "by", "trace")
-_TYPES: Final = frozenset((*codec.NAMES.values(), ERASED))
+_TYPES: Final = frozenset(codec.NAMES.values())
 
 
 class Finding(NamedTuple):

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from jobstore.job import codec
+from jobstore.job.events import JobErased
 from jobstore.store.accounts import Mistaken
 from jobstore.store.chain import digest, genesis, link, microseconds
 from jobstore.store.postgres import Postgres
@@ -25,9 +27,11 @@ _LOGS: Final = """
 SELECT account_id, name, coalesce(began_as, name), position, hash
 FROM accounts LEFT JOIN heads USING (account_id) ORDER BY name
 """
-RECORDED: Final = """
+RECORDED: Final = f"""
 SELECT job FROM unnest($2::bigint[]) AS wanted (job)
-WHERE EXISTS (SELECT FROM events WHERE account_id = $1 AND events.job = wanted.job AND type = 'erased')
+WHERE EXISTS (
+    SELECT FROM events WHERE account_id = $1 AND events.job = wanted.job AND type = '{codec.NAMES[JobErased]}'
+)
 """
 BEGAN_AS: Final = "SELECT coalesce(began_as, name) FROM accounts WHERE account_id = $1"
 _TRACES: Final = """
@@ -70,7 +74,7 @@ class End(NamedTuple):
     hash: bytes
 
 
-ERASED: Final = "erased"  # the type of the event that records that payloads of its job were erased
+ERASED: Final = codec.NAMES[JobErased]
 
 
 class Clues(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from jobstore.store import Store
-from jobstore.web import bulk, dialects, events, health, jobs, openapi
+from jobstore.web import bulk, checkpoints, dialects, events, health, jobs, openapi
 from jobstore.web.bodies import MOST
 from jobstore.web.credentials import GATE, RATES
 from jobstore.web.naming import STORE
@@ -19,6 +19,8 @@ NATIVE: Final = (
     web.get("/jobs/{id}/events", events.history),
     web.post("/events", bulk.bulk),
     web.get("/events", events.log),
+    web.get("/checkpoint", checkpoints.latest),
+    web.get("/checkpoint/key", checkpoints.verifier),
     web.get("/healthz", health.alive),
     web.get("/readyz", health.ready),
     web.get("/metrics", health.metrics),
