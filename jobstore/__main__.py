@@ -9,6 +9,7 @@ from jobstore.cli import cli
 from jobstore.store.accounts import Mistaken
 from jobstore.store.embedded import EmbeddedError
 from jobstore.store.migrations import Outdated
+from jobstore.store.notes import Unproven
 from jobstore.store.postgres import Unavailable, describe
 
 
@@ -16,7 +17,7 @@ def main() -> None:
     """Run the command line. Exit codes: 0 well, 1 failed, 2 wrong use."""
     try:
         cli(prog_name="jobstore")
-    except (EmbeddedError, Mistaken, Outdated, Unavailable) as error:
+    except (EmbeddedError, Mistaken, Outdated, Unavailable, Unproven) as error:
         fail(str(error))
     except asyncpg.PostgresError as error:
         fail(f"Postgres says: {describe(error)}")

@@ -4,6 +4,7 @@ import click
 
 from jobstore import __version__
 from jobstore.cli.accounts import account, key
+from jobstore.cli.auditing import checkpoint, export, import_, verify
 from jobstore.cli.erasing import erase
 from jobstore.cli.following import replay, tail
 from jobstore.cli.projecting import project
@@ -23,5 +24,7 @@ def cli() -> None:
     """
 
 
-for command in (serve, demo, migrate, account, key, show, history, replay, tail, erase, project):
+for command in (
+    serve, demo, migrate, account, key, show, history, replay, tail, verify, checkpoint, export, import_, erase, project,
+):  # fmt: skip
     cli.add_command(command)

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from jobstore.store.accounts import Accounts, Gate
 from jobstore.store.bell import Bell
+from jobstore.store.checkpoints import Checkpoints
 from jobstore.store.clock import now
 from jobstore.store.erasure import Erasure
 from jobstore.store.history import History
@@ -15,6 +16,7 @@ from jobstore.store.past import Past
 from jobstore.store.postgres import Postgres
 from jobstore.store.projecting import Projecting
 from jobstore.store.rates import Rates
+from jobstore.store.sealed import Logs
 from jobstore.store.tail import Tail
 from jobstore.store.views import Views
 from jobstore.store.watch import Watch
@@ -36,6 +38,8 @@ class Store:
         self.ledger = Ledger(self.postgres, patience=patience, clock=clock)
         self.history = History(self.postgres)
         self.jobs = Jobs(self.postgres)
+        self.logs = Logs(self.postgres)
+        self.checkpoints = Checkpoints(self.postgres, clock)
         self.views = Views(self.postgres, self.history, clock=clock)
         self.past = Past(self.postgres, self.history)
         self.projecting = Projecting(self.postgres, self.history)

@@ -264,11 +264,16 @@ class Gate:
         return known
 
 
-async def _create(connection: Connection, name: str) -> int:
+def check_name(name: str) -> None:
+    """Raises Mistaken when no account can have this name."""
     if not _NAME.fullmatch(name):
         raise Mistaken(
             f"{name!r} cannot be an account's name: 1 to 63 of a-z 0-9 _ -, beginning with a letter or digit"
         )
+
+
+async def _create(connection: Connection, name: str) -> int:
+    check_name(name)
     try:
         account_id: int = await connection.fetchval(
             "INSERT INTO accounts (name) VALUES ($1) RETURNING account_id", name

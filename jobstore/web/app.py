@@ -6,7 +6,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from jobstore.store import Store
-from jobstore.web import bulk, cors, dialects, events, feeds, health, jobs, openapi
+from jobstore.web import bulk, checkpoints, cors, dialects, events, feeds, health, jobs, openapi
 from jobstore.web.bodies import MOST
 from jobstore.web.credentials import GATE, RATES
 from jobstore.web.hub import HUB, LIFE, Hub
@@ -23,6 +23,8 @@ NATIVE: Final = (
     web.get("/events", events.log),
     web.get("/jobs/{id}/feed", feeds.job_feed),
     web.get("/feed", feeds.account_feed),
+    web.get("/checkpoint", checkpoints.latest),
+    web.get("/checkpoint/key", checkpoints.verifier),
     web.get("/healthz", health.alive),
     web.get("/readyz", health.ready),
     web.get("/metrics", health.metrics),

@@ -22,6 +22,10 @@ from jobstore.web.problems import MEDIA_TYPE
 
 _REF: Final = "#/components/schemas/{name}"
 _TIME: Final = {"type": ["string", "null"], "format": "date-time"}
+_NOTE: Final = {
+    "description": "As c2sp.org/signed-note has it",
+    "content": {"text/plain": {"schema": {"type": "string"}}},
+}
 _PHASES: Final = sorted(set(LEADS_TO.values()))
 
 
@@ -181,6 +185,8 @@ def _paths() -> dict[str, Any]:
                 shown_as, *resumed,
             ],
         )},
+        "/checkpoint": {"get": _call("checkpoint", "Where the account's log ends, signed", {"200": _NOTE}, ())},
+        "/checkpoint/key": {"get": _call("checkpoint_key", "What checkpoints are verified with", {"200": _NOTE}, ())},
         "/healthz": {"get": _open_call("healthz", "Whether the process answers")},
         "/readyz": {"get": _open_call("readyz", "Whether Postgres answers too")},
         "/metrics": {"get": _open_call("metrics", "Counters, for Prometheus", "text/plain")},
