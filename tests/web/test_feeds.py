@@ -14,6 +14,7 @@ from jobstore.web.resuming import Beginning, begin
 from tests.conftest import AsServed, Client
 from tests.web.eventstream import Event
 from tests.web.feeding import Feed, positions
+from tests.web.plugs import HandTail
 from tests.web.wire import key_of
 
 STARTED = {"type": "started"}
@@ -90,6 +91,24 @@ async def test_an_append_on_one_node_is_heard_on_another(client: Client, dsn: st
             await feed.opened()
             await client.report(await client.submit(), STARTED)
             assert positions(await feed.take(2)) == [1, 2]
+
+
+async def test_who_comes_from_a_node_that_is_ahead_has_nothing_twice(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tail = HandTail(0)
+    monkeypatch.setattr(store, "tail", tail)
+    async with TestClient(AsServed(application(store))) as http:
+        client = Client(http, store)
+        await client.report(await client.submit(), STARTED, half(0.5))
+        logged = await store.history.of_account(await _id(client))
+        async with Feed(client, "/feed", "2") as feed:
+            await feed.opened()
+            tail.say(*logged[:1])
+            tail.say(*logged[1:])
+            await client.report(1, half(0.75))
+            tail.say(*await store.history.of_account(await _id(client), after=3))
+            assert positions(await feed.take(2)) == [3, 4]
 
 
 async def test_a_client_of_http_1_0_is_sent_no_chunks(client: Client) -> None:

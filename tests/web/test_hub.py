@@ -22,6 +22,7 @@ from jobstore.web import channel as channels
 from jobstore.web import frames
 from jobstore.web.channel import BUFFER, Channel, Reader, Wish
 from jobstore.web.filters import Filter
+from jobstore.web.folds import MOST, Folds
 from jobstore.web.hub import HEARTBEAT, HUB, LIFE, Hub
 from tests.conftest import Client
 from tests.web.eventstream import Event, parse
@@ -119,6 +120,20 @@ async def test_a_view_is_folded_once_and_shown_once_an_audience(store: Store) ->
         queued = f'{{"uid":"{1:032x}","kind":"x"}}'
         tail.say(entry(1, 1, 1, "queued", queued), entry(2, 1, 2), entry(3, 1, 3))
     assert counted == {"evolve": 3, "show": 6}
+
+
+async def test_views_are_kept_of_jobs_that_go_on_only(store: Store) -> None:
+    folds = Folds(store.views, 1, native.PROJECTION, looks=False)
+    queued = f'{{"uid":"{1:032x}","kind":"x"}}'
+    assert folds.missing([entry(1, 1, 1), entry(2, 2, 5), entry(3, 2, 6)]) == [entry(2, 2, 5)]
+    for number in range(1, MOST + 11):
+        folds.moment(entry(number, number, 1, "queued", queued))
+    folds.trim()
+    folds.moment(entry(9999, 100, 2, "completed"))
+    folds.moment(entry(10000, 100, 3))
+    folds.trim()
+    nexts = {number: entry(10001, number, 4) for number in (1, 10, 11, 100, MOST)}
+    assert folds.missing(list(nexts.values())) == [nexts[number] for number in (1, 10, 100)]
 
 
 async def test_readers_of_one_account_and_format_share_a_channel_that_ends_with_the_last(store: Store) -> None:
@@ -317,11 +332,12 @@ async def test_who_leaves_is_forgotten(client: Client, until: Any) -> None:
     await until(lambda: not len(hub))
 
 
+@pytest.mark.parametrize("path", ["/feed", "/feed?format=native"])
 async def test_a_channel_that_cannot_go_on_sends_its_readers_away_and_they_lose_nothing(
-    client: Client, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     job = await client.submit()
-    async with Feed(client, "/feed?format=native") as feed:
+    async with Feed(client, path) as feed:
         await feed.opened()
 
         def fail(*_: Any) -> bytes:
@@ -332,7 +348,7 @@ async def test_a_channel_that_cannot_go_on_sends_its_readers_away_and_they_lose_
             await client.report(job, {"type": "started"})
             assert await feed.rest() == []
         assert feed.clean
-    async with Feed(client, "/feed?format=native", feed.parser.last_event_id) as back:
+    async with Feed(client, path, feed.parser.last_event_id) as back:
         await client.report(job, {"type": "progressed", "fraction": 0.5})
         assert positions(await back.take(2)) == [2, 3]
 
