@@ -25,6 +25,7 @@ def cli() -> None:
 
 
 for command in (
-    serve, demo, migrate, account, key, show, history, replay, tail, verify, checkpoint, export, import_, erase, project,
+    serve, demo, migrate, account, key, show, history, replay, tail, verify, checkpoint, export, import_, erase,
+    project,
 ):  # fmt: skip
     cli.add_command(command)
