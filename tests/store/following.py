@@ -9,11 +9,12 @@ import asyncpg
 import pytest
 from asyncpg.pool import PoolConnectionProxy
 
+from jobstore.job import commands as c
 from jobstore.store import Store
 from jobstore.store.bell import CHANNEL, NAME, Bell
 from jobstore.store.history import Entry
 from jobstore.store.tail import Tail
-from tests.store.asking import query, until
+from tests.store.asking import new_job, query, say, until
 
 NEVER: Final = 3600.0  # seconds; an interval of which no test sees the end
 OFTEN: Final = 0.05
@@ -83,6 +84,13 @@ async def tailing(store: Store, *, interval: float = NEVER, bell: str = NOWHERE)
     finally:
         await tail.close()
         await heard.close()
+
+
+async def append_elsewhere(dsn: str, account: int, count: int) -> None:
+    """A job of another node, and that many notes at once."""
+    async with Store(dsn) as other:
+        job = await new_job(other, account)
+        await other.ledger.append(say(account, job, *[c.Annotate(note=f"{i}") for i in range(count)]))
 
 
 async def until_listening(dsn: str, backends: int = 1) -> None:
