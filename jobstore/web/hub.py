@@ -99,9 +99,10 @@ class Hub:
         self.stopping = True
         for reader, channel in list(self._readers.items()):
             channel.end(reader)
-        for task in (self._looking, self._checking):
-            if task is not None:
-                task.cancel()
+        tasks = [task for task in (self._looking, self._checking) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def look(self, now: float) -> None:
         """Send the heartbeats that are due, and end the feeds of those who are gone or have stayed long enough."""

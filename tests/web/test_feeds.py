@@ -1,6 +1,7 @@
 """Given events, those that were and those to come, when a feed is asked for, then it has them all, in order, once."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from aiohttp.test_utils import TestClient
 from jobstore.formats import PROJECTIONS
 from jobstore.store import Store
 from jobstore.web.app import application
+from jobstore.web.hub import HUB
 from jobstore.web.problems import Problem
 from jobstore.web.resuming import Beginning, begin
 from tests.conftest import AsServed, Client
@@ -267,6 +269,24 @@ async def test_a_replay_sends_the_past_and_goes_live(client: Client) -> None:
         assert [event.type for event in await feed.rest()] == ["completed", "end"]
     async with Feed(client, f"/jobs/{job}/feed?replay=1000000", after="2") as resumed:
         assert positions(await resumed.rest()) == [3, 4, 4]
+
+
+async def test_a_replay_keeps_the_jobs_own_pace_times_its_speed(dsn: str) -> None:
+    """Between the events lie hours, of which a fast replay makes milliseconds, and a slow one is ended meanwhile."""
+    moments = iter(datetime(2026, 1, 31, hour, tzinfo=UTC) for hour in range(24))
+    async with Store(dsn, clock=lambda: next(moments)) as store, TestClient(AsServed(application(store))) as http:
+        client = Client(http, store)
+        job = await client.submit()
+        await client.report(job, STARTED)
+        await client.report(job, DONE)
+        async with Feed(client, f"/jobs/{job}/feed?replay=1000000") as quick:
+            assert positions(await quick.rest()) == [1, 2, 3, 3]
+        async with Feed(client, f"/jobs/{job}/feed?replay=1") as slow:
+            assert positions(await slow.take(1)) == [1]
+            assert http.app is not None
+            await http.app[HUB].stop()
+            assert await slow.rest() == []
+            assert (slow.clean, slow.parser.last_event_id) == (True, "1")
 
 
 # -- What is refused ----------------------------------------------------------------------------------------------
