@@ -17,7 +17,7 @@ class Tailing:
     """A command that runs, and what it says, as soon as it says it."""
 
     def __init__(self, *arguments: str | Path, **environment: str) -> None:
-        self.process = start(*arguments, **environment)
+        self.process = start(*arguments, leads=True, **environment)
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         self._said = _lines(self.process.stdout)

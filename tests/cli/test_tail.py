@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -19,7 +20,8 @@ from click.testing import CliRunner
 from jobstore.cli import cli
 from jobstore.job import commands as c
 from jobstore.store import Store
-from tests.cli.serving import ENVIRONMENT, ROOT, SECONDS, Served, command, free_port, run, serving
+from jobstore.store.embedded import Embedded
+from tests.cli.serving import ENVIRONMENT, ROOT, SECONDS, Served, command, free_port, kill_all, postmaster, run, serving
 from tests.cli.tailing import tailing, unread
 from tests.store.asking import new_job, note, query, say, submit
 
@@ -215,8 +217,10 @@ async def test_a_database_whose_connections_are_cut_loses_and_repeats_nothing(
 @BOTH
 async def test_who_reads_no_further_ends_it_quietly_though_nothing_happens(job: int, way: tuple[str, ...]) -> None:
     with unread("tail", "--after", "0", *way) as (process, pipe):
-        select.select([pipe], [], [], SECONDS)
-        os.close(os.dup(pipe))
+        said = b""
+        while said.count(b"\n") < 6:
+            assert select.select([pipe], [], [], SECONDS)[0]
+            said += os.read(pipe, 65536)
         assert process.poll() is None
         os.close(pipe)
         assert await asyncio.to_thread(process.wait, SECONDS) == 0
@@ -269,6 +273,24 @@ async def test_in_a_terminal_there_are_colours_that_no_job_chose_and_ctrl_c_ends
     assert b"\x1b[31mred" not in shown
     assert b"Abort" not in shown
     assert len(shown.splitlines()) == 6
+
+
+async def test_ctrl_c_ends_the_database_that_it_has_started_for_itself(folder: Path) -> None:
+    data = folder / "data"
+    embedded = Embedded(data)
+    try:
+        await asyncio.to_thread(embedded.open)
+        async with Store(embedded.dsn) as store:
+            await new_job(store, await store.accounts.create("acme"))
+        await asyncio.to_thread(embedded.close)
+        assert postmaster(data) is None
+        with tailing("tail", "--after", "0", "--data", data) as tail:
+            assert positions(await asyncio.to_thread(tail.take, 2)) == [1, 2]
+            os.killpg(tail.process.pid, signal.SIGINT)
+            assert await asyncio.to_thread(tail.ended) == (0, [], [])
+        assert postmaster(data) is None
+    finally:
+        kill_all(data)
 
 
 # -- Replay -------------------------------------------------------------------------------------------------------
