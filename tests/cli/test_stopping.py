@@ -57,6 +57,18 @@ def test_before_the_work_a_signal_ends_the_command_and_outside_it_is_as_it_was(s
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
 
+@both
+def test_a_signal_after_the_work_does_not_keep_the_command_from_letting_go(
+    monkeypatch: pytest.MonkeyPatch, signum: int
+) -> None:
+    async def work(output: Output) -> None:
+        await output.line(b"all there was")
+
+    with piped(monkeypatch), Stopping() as stopping:
+        stopping.run(work)
+        os.kill(os.getpid(), signum)
+
+
 def test_a_reader_that_goes_while_it_is_written_to_ends_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     written = []
     with piped(monkeypatch) as reader, Stopping() as stopping:
