@@ -71,8 +71,9 @@ class Feed:
 
     async def next(self) -> Event:
         """The next event."""
-        while not self._events:
-            assert await self._read(), "the feed ended"
+        async with asyncio.timeout(PATIENCE):
+            while not self._events:
+                assert await self._read(), "the feed ended"
         return self._events.pop(0)
 
     async def take(self, count: int) -> list[Event]:
