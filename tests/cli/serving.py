@@ -27,8 +27,8 @@ def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "jobstore", *map(str, arguments)]
 
 
-def start(*arguments: str | Path, **environment: str) -> "subprocess.Popen[str]":
-    """A command that runs by itself; what it prints is kept in pipes."""
+def start(*arguments: str | Path, leads: bool = False, **environment: str) -> "subprocess.Popen[str]":
+    """A command that runs by itself; what it prints is kept in pipes. It may lead a process group, as from a shell."""
     return subprocess.Popen(
         command(*arguments),
         stdin=subprocess.DEVNULL,
@@ -37,6 +37,7 @@ def start(*arguments: str | Path, **environment: str) -> "subprocess.Popen[str]"
         text=True,
         env=ENVIRONMENT | environment,
         cwd=ROOT,
+        process_group=0 if leads else None,
     )
 
 

@@ -10,14 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+import pytest
+
 from tests.cli.serving import SECONDS, start
+
+BOTH = pytest.mark.parametrize("way", ["database", "server"], indirect=True)
 
 
 class Tailing:
     """A command that runs, and what it says, as soon as it says it."""
 
     def __init__(self, *arguments: str | Path, **environment: str) -> None:
-        self.process = start(*arguments, **environment)
+        self.process = start(*arguments, leads=True, **environment)
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         self._said = _lines(self.process.stdout)
@@ -79,6 +83,11 @@ def unread(*arguments: str | Path) -> Iterator[tuple["subprocess.Popen[str]", in
         process.stderr.close()
         with contextlib.suppress(OSError):
             os.close(fd)
+
+
+def positions(lines: list[str]) -> list[int]:
+    """Where in the log they are."""
+    return [int(line.split("\t")[1]) for line in lines]
 
 
 def _lines(stream: IO[str]) -> "queue.Queue[str | None]":

@@ -224,7 +224,7 @@ def test_a_database_that_is_not_there_is_named(dsn: str) -> None:
 HELP: list[tuple[str, ...]] = [
     (), ("serve",), ("demo",), ("migrate",), ("account",), ("account", "create"), ("account", "list"),
     ("account", "set"), ("account", "show"), ("key",), ("key", "create"), ("key", "list"), ("key", "revoke"), ("show",),
-    ("history",), ("replay",),
+    ("history",), ("replay",), ("tail",),
 ]  # fmt: skip
 
 
