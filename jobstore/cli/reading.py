@@ -56,8 +56,6 @@ def show(job: str, format_name: str, at: str | None, account: str | None, place:
         click.echo(orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2))
 
 
-@click.command()
-@click.argument("job")
 async def find(store: Store, account_id: int, job: str) -> int:
     """The number of the job that is named by its number or its uid. Raises Mistaken or click.UsageError."""
     if job.isascii() and job.isdigit() and len(job) <= 18:
