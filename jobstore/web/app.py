@@ -21,8 +21,8 @@ NATIVE: Final = (
     web.get("/jobs/{id}/events", events.history),
     web.post("/events", bulk.bulk),
     web.get("/events", events.log),
-    web.get("/jobs/{id}/feed", feeds.job_feed, allow_head=False),
-    web.get("/feed", feeds.account_feed, allow_head=False),
+    web.get("/jobs/{id}/feed", feeds.job_feed),
+    web.get("/feed", feeds.account_feed),
     web.get("/healthz", health.alive),
     web.get("/readyz", health.ready),
     web.get("/metrics", health.metrics),
@@ -48,7 +48,7 @@ def application(
     app[RATES] = store.rates
     app[dialects.URL] = (url or "").rstrip("/")
     app[HUB] = Hub(store.tail, store.views, store.gate, life=feed_life)
-    app[health.METRICS] = health.Metrics()
+    app[health.METRICS] = health.Metrics(app[HUB].__len__)
     store.ledger.listen(app[health.METRICS].hear)
     app.add_routes(ROUTES)
     app.on_response_prepare.append(sign)

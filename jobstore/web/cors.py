@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-ORIGIN: Final = web.RequestKey("origin", str)  # of a page that may read the answer
+ORIGIN: Final = web.RequestKey("origin", str)  # of the page that asks, if it may read the answer, or else nothing
 
 _ASKED: Final = ("Authorization", "Cache-Control", "If-None-Match", "Last-Event-ID", "Prefer")
 _SHOWN: Final = (
@@ -35,18 +35,18 @@ def allow(app: web.Application, origins: Collection[str]) -> None:
     @web.middleware
     async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
         origin = request.headers.get(hdrs.ORIGIN)
-        if origin is not None and ("*" in origins or origin in origins):
-            if request.method == hdrs.METH_GET:
-                request[ORIGIN] = origin
-            elif _asks_to_read(request):
-                request[ORIGIN] = origin
+        if origin is not None:
+            asks = _asks_to_read(request)
+            may = ("*" in origins or origin in origins) and (asks or request.method == hdrs.METH_GET)
+            request[ORIGIN] = origin if may else ""
+            if may and asks:
                 return web.Response(status=204, headers=_PREFLIGHT)
         return await handler(request)
 
     async def say(request: web.Request, response: web.StreamResponse) -> None:
         if "*" not in origins:
             response.headers.add(hdrs.VARY, hdrs.ORIGIN)
-        if ORIGIN in request:
+        if request.get(ORIGIN):
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = "*" if "*" in origins else request[ORIGIN]
             response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = ", ".join(_SHOWN)
 

@@ -53,7 +53,10 @@ def asked_states(request: web.Request) -> frozenset[str] | None:
 
 def asked_kinds(request: web.Request) -> frozenset[str] | None:
     """The kinds that a client asks for. A kind may have a comma, so each is a parameter of its own."""
-    return _bounded("kind", request.query.getall("kind", []))
+    kinds = request.query.getall("kind", [])
+    if not all(kind and "\0" not in kind for kind in kinds):
+        raise Problem("malformed", "kind is that of a job")
+    return _bounded("kind", kinds)
 
 
 def asked_jobs(request: web.Request) -> frozenset[str] | None:

@@ -75,8 +75,7 @@ class Folds:
         for entry in entries:
             if entry.job not in met:
                 met.add(entry.job)
-                kept = self._kept.get(entry.job)
-                if entry.version > 1 and (kept is None or kept[0] != entry.version - 1):
+                if entry.version > 1 and entry.job not in self._kept:
                     missing.append(entry)
         return missing
 

@@ -54,6 +54,8 @@ async def follow(request: web.Request, who: Principal, wanted: Wanted) -> web.St
         over = None if wanted.job is None else await _over(request, who, wanted.job)
         if over is not None and over <= beginning.after:
             return web.Response(status=204)
+        if request.method == hdrs.METH_HEAD:
+            return web.Response(headers=_HEADERS)
         return await _answer(request, who, wanted, hub, channel, beginning, over)
 
 

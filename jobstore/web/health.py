@@ -1,10 +1,11 @@
 """Knows how the server tells its surroundings how it is: alive, ready, and how much it has done."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from jobstore.store.batch import Draft
 from jobstore.web.naming import STORE
@@ -14,15 +15,16 @@ PATIENCE: Final = 2.0  # seconds
 
 
 class Metrics:
-    """What this process has done since it started."""
+    """What this process has done since it started, and how many `readers` of feeds it has."""
 
-    def __init__(self) -> None:
+    def __init__(self, readers: Callable[[], int]) -> None:
         self.registry = CollectorRegistry()
         self._events = Counter("jobstore_events", "Events recorded", registry=self.registry)
         self._refused = Counter("jobstore_refusals", "Requests that recorded nothing because they were refused",
                                 registry=self.registry)  # fmt: skip
         self._batch = Histogram("jobstore_batch_requests", "Requests written by one transaction",
                                 buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500), registry=self.registry)  # fmt: skip
+        Gauge("jobstore_feed_readers", "Feeds that are being read", registry=self.registry).set_function(readers)
 
     def hear(self, draft: Draft) -> None:
         """This process has committed `draft`."""

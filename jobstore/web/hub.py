@@ -51,6 +51,10 @@ class Hub:
         self._looking: asyncio.Task[None] | None = None
         self._checking: asyncio.Task[None] | None = None
 
+    def __len__(self) -> int:
+        """How many readers there are."""
+        return len(self._readers)
+
     @asynccontextmanager
     async def channel(
         self, account_id: int, projection: Projection[Any] | None, *, looks: bool
@@ -73,7 +77,7 @@ class Hub:
                     del self._channels[key]
 
     def enter(self, reader: Reader, channel: Channel) -> None:
-        """Look after a reader of the channel. Of many that come at once each has its own time for heartbeats and end."""
+        """Look after a reader of the channel. Of many that come at once each has its own time for heartbeat and end."""
         now = asyncio.get_running_loop().time()
         self._came += 1
         reader.beat = now + HEARTBEAT * (1 + self._came % 16) / 16
@@ -95,9 +99,10 @@ class Hub:
         self.stopping = True
         for reader, channel in list(self._readers.items()):
             channel.end(reader)
-        for task in (self._looking, self._checking):
-            if task is not None:
-                task.cancel()
+        tasks = [task for task in (self._looking, self._checking) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def look(self, now: float) -> None:
         """Send the heartbeats that are due, and end the feeds of those who are gone or have stayed long enough."""

@@ -9,11 +9,12 @@ import asyncpg
 import pytest
 from asyncpg.pool import PoolConnectionProxy
 
+from jobstore.job import commands as c
 from jobstore.store import Store
 from jobstore.store.bell import CHANNEL, NAME, Bell
 from jobstore.store.history import Entry
 from jobstore.store.tail import Tail
-from tests.store.asking import query, until
+from tests.store.asking import new_job, query, say, until
 
 NEVER: Final = 3600.0  # seconds; an interval of which no test sees the end
 OFTEN: Final = 0.05
@@ -85,6 +86,13 @@ async def tailing(store: Store, *, interval: float = NEVER, bell: str = NOWHERE)
         await heard.close()
 
 
+async def append_elsewhere(dsn: str, account: int, count: int) -> None:
+    """A job of another node, and that many notes at once."""
+    async with Store(dsn) as other:
+        job = await new_job(other, account)
+        await other.ledger.append(say(account, job, *[c.Annotate(note=f"{i}") for i in range(count)]))
+
+
 async def until_listening(dsn: str, backends: int = 1) -> None:
     """Wait until that many processes listen."""
 
@@ -107,6 +115,21 @@ async def listening(dsn: str) -> AsyncIterator[list[tuple[int, str]]]:
             await connection.close()
 
 
+def counting(monkeypatch: pytest.MonkeyPatch, *statements: str) -> list[tuple[float, tuple[Any, ...]]]:
+    """When, and with which arguments, one of the statements is put to the database from now on."""
+    asked: list[tuple[float, tuple[Any, ...]]] = []
+    for name in ("fetch", "fetchval"):
+        ask = getattr(PoolConnectionProxy, name)
+
+        async def noted(connection: Any, said: str, *arguments: Any, _ask: Any = ask, **more: Any) -> Any:
+            if said in statements:
+                asked.append((asyncio.get_running_loop().time(), arguments))
+            return await _ask(connection, said, *arguments, **more)
+
+        monkeypatch.setattr(PoolConnectionProxy, name, noted)
+    return asked
+
+
 class Held:
     """Questions to the database of one statement: each is asked, and its answer held back until `go`."""
 
@@ -114,15 +137,16 @@ class Held:
         self.asked = asyncio.Event()
         self.go = asyncio.Event()
         self.count = 0
-        fetch = PoolConnectionProxy.fetch
+        for name in ("fetch", "fetchval"):
+            ask = getattr(PoolConnectionProxy, name)
 
-        async def held(connection: Any, said: str, *arguments: Any, **more: Any) -> Any:
-            if said != statement:
-                return await fetch(connection, said, *arguments, **more)
-            self.count += 1
-            rows = None if before else await fetch(connection, said, *arguments, **more)
-            self.asked.set()
-            await self.go.wait()
-            return await fetch(connection, said, *arguments, **more) if before else rows
+            async def held(connection: Any, said: str, *arguments: Any, _ask: Any = ask, **more: Any) -> Any:
+                if said != statement:
+                    return await _ask(connection, said, *arguments, **more)
+                self.count += 1
+                answer = None if before else await _ask(connection, said, *arguments, **more)
+                self.asked.set()
+                await self.go.wait()
+                return await _ask(connection, said, *arguments, **more) if before else answer
 
-        monkeypatch.setattr(PoolConnectionProxy, "fetch", held)
+            monkeypatch.setattr(PoolConnectionProxy, name, held)

@@ -1,26 +1,22 @@
 """Whoever follows an account is given each entry of its log, in order, once, whichever way the news come or do not."""
 
 import asyncio
-import random
-from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import pytest
-from asyncpg.pool import PoolConnectionProxy
 
 from jobstore.job import commands as c
 from jobstore.store import Store, history, tail
-from jobstore.store.history import Entry
 from jobstore.store.postgres import Unavailable
-from tests.store.asking import SECONDS, holding_heads, new_job, note, outcomes, query, say, submit, until, until_locked
+from tests.store.asking import holding_heads, new_job, outcomes, query, say, submit, until, until_locked
 from tests.store.cutting import relayed
 from tests.store.following import (
     KILL_BELLS,
-    NEVER,
     OFTEN,
     Held,
     Reader,
+    append_elsewhere,
+    counting,
     listening,
     tailing,
     until_listening,
@@ -168,7 +164,9 @@ async def test_own_commits_that_follow_on_what_is_being_read_come_after_it(
 
 
 @pytest.mark.parametrize("said", ["{account}:1000000", "{account}:1", "nonsense", "1:2:3", "", "{account}:-1", "x:1"])
-async def test_false_news_harm_nothing(dsn: str, store: Store, account: int, said: str) -> None:
+async def test_false_news_harm_nothing(
+    dsn: str, store: Store, account: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with Store(dsn) as other, tailing(store, bell=dsn) as tailed:
         reader = await Reader(tailed, account).follow()
         await until_listening(dsn)
@@ -179,123 +177,32 @@ async def test_false_news_harm_nothing(dsn: str, store: Store, account: int, sai
         for position in (2, 3):
             await other.ledger.append(submit(account))
             await reader.until(position)
-        await store.ledger.append(submit(account))
+        await until(lambda: tailed._followed[account].reading is None)
+        questions = counting(monkeypatch, history.OF_ACCOUNT)
+        await query(dsn, f"NOTIFY jobstore, '{account}:2'")
+        await other.ledger.append(submit(account))
         await reader.until(4)
+        assert len(questions) == 1, "old news are no news, whatever was said before"
+        await store.ledger.append(submit(account))
+        await reader.until(5)
         await reader.assert_exact(store)
 
 
 async def test_a_log_far_ahead_is_read_a_page_at_a_time(dsn: str, store: Store, account: int) -> None:
-    async with tailing(store, interval=OFTEN) as tailed:
+    async with tailing(store) as tailed:
         reader = await Reader(tailed, account).follow()
-        async with Store(dsn) as other:
-            job = await new_job(other, account)
-            await other.ledger.append(say(account, job, *[c.Annotate(note=f"{i}") for i in range(2500)]))
-        await reader.until(2502)
+        await append_elsewhere(dsn, account, 2500)
+        await store.ledger.append(submit(account))  # which is the only news
+        await reader.until(2503)
         assert max(map(len, reader.batches)) <= history.PAGE
         await reader.assert_exact(store)
-
-
-async def test_all_listeners_are_given_the_same_batches(dsn: str, store: Store, account: int) -> None:
-    async with Store(dsn) as other, tailing(store, bell=dsn) as tailed:
-        first, second = await asyncio.gather(Reader(tailed, account).follow(), Reader(tailed, account).follow())
-        futures = []
-        for i in range(60):
-            futures.append((store, other)[i % 2].ledger.append(submit(account)))
-            await asyncio.wait(futures[-3:-2] or futures[:1])
-        await first.until(60)
-        assert first.batches == second.batches
-        await first.assert_exact(store)
-
-
-async def test_a_listener_that_fails_harms_no_other(store: Store, account: int) -> None:
-    async with tailing(store) as tailed:
-        await tailed.follow(account, lambda entries: print(1 // 0))
-        reader = await Reader(tailed, account).follow()
-        await store.ledger.append(submit(account))
-        await reader.until(1)
-
-
-async def test_a_listener_that_ends_another_while_it_is_called_has_ended_it(store: Store, account: int) -> None:
-    async with tailing(store) as tailed:
-        ended = Reader(tailed, account)
-
-        def end(entries: Sequence[Entry]) -> None:
-            ended.leave()
-
-        await tailed.follow(account, end)
-        await ended.follow()
-        reader = await Reader(tailed, account).follow()
-        await store.ledger.append(submit(account))
-        await reader.until(1)
-        assert ended.batches == []
-
-
-async def test_who_follows_twice_is_called_once_and_told_where_it_is(store: Store, account: int) -> None:
-    async with tailing(store) as tailed:
-        reader = await Reader(tailed, account).follow()
-        await store.ledger.append(submit(account))
-        await reader.until(1)
-        assert await tailed.follow(account, reader) == 1
-        await store.ledger.append(submit(account))
-        await reader.until(2)
-        assert reader.positions == [1, 2]
-        reader.leave()
-        reader.leave()
-        assert tailed.position(account) is None
-
-
-async def test_an_account_that_nobody_follows_any_more_is_not_read(
-    dsn: str, store: Store, account: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other = await store.accounts.create("other")
-    async with Store(dsn) as node, tailing(store, interval=OFTEN) as tailed:
-        left, reader = await Reader(tailed, account).follow(), await Reader(tailed, other).follow()
-        pages = Held(monkeypatch, history.OF_ACCOUNT)
-        await node.ledger.append(submit(account))
-        await pages.asked.wait()
-        left.leave()
-        pages.go.set()
-        await node.ledger.append(submit(account))
-        await store.ledger.append(submit(account))
-        await node.ledger.append(submit(other))
-        await reader.until(1)
-        assert pages.count == 2
-        assert left.batches == []
-        again = await Reader(tailed, account).follow()
-        assert again.since == 3
-
-
-async def test_a_follower_who_gives_up_takes_nothing_from_the_others_and_leaves_nothing(
-    store: Store, account: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with tailing(store) as tailed:
-        heads = Held(monkeypatch, tail.HEADS)
-        leaving, staying = [asyncio.create_task(Reader(tailed, account).follow()) for _ in range(2)]
-        await heads.asked.wait()
-        leaving.cancel()
-        await asyncio.wait([leaving])
-        heads.go.set()
-        reader = await staying
-        await store.ledger.append(submit(account))
-        await reader.until(1)
-        reader.leave()
-        assert tailed.position(account) is None
-
-        heads.go.clear()
-        heads.asked.clear()
-        alone = asyncio.create_task(Reader(tailed, account).follow())
-        await heads.asked.wait()
-        alone.cancel()
-        await asyncio.wait([alone])
-        assert tailed._followed == {}
-        heads.go.set()
 
 
 async def test_while_the_database_is_away_nobody_begins_to_follow_and_afterwards_all_goes_on(
     dsn: str, store: Store, account: int
 ) -> None:
     other = await store.accounts.create("other")
-    async with relayed(dsn) as (relay, address), Store(address, patience=0.3) as node:
+    async with relayed(dsn) as (relay, address), Store(address, patience=1) as node:
         node.tail._interval = OFTEN
         reader = await Reader(node.tail, account).follow()
         relay.open.clear()
@@ -316,22 +223,13 @@ async def test_one_question_an_interval_is_asked_about_all_accounts(
 ) -> None:
     interval = 0.1
     accounts = [await store.accounts.create(f"account-{i}") for i in range(50)]
-    asked: list[tuple[float, int]] = []
-    fetch = PoolConnectionProxy.fetch
-    loop = asyncio.get_running_loop()
-
-    async def noted(connection: Any, said: str, *arguments: Any, **more: Any) -> Any:
-        if said == tail.HEADS:
-            asked.append((loop.time(), len(arguments[0])))
-        return await fetch(connection, said, *arguments, **more)
-
     async with Store(dsn) as other, tailing(store, interval=interval) as tailed:
         readers = await asyncio.gather(*[Reader(tailed, account).follow() for account in accounts])
-        monkeypatch.setattr(PoolConnectionProxy, "fetch", noted)
+        asked = counting(monkeypatch, tail.HEADS)
         while len(asked) < 5:
             done = await asyncio.gather(*[other.ledger.append(submit(account)) for account in accounts])
             await asyncio.gather(*[reader.until(done[0].position) for reader in readers])
-        assert {count for _, count in asked} == {50}
+        assert {len(arguments[0]) for _, arguments in asked} == {50}
         assert all(after - before > 0.9 * interval for (before, _), (after, _) in pairwise(asked))
         for reader in readers:
             reader.leave()
@@ -342,58 +240,3 @@ async def test_where_nobody_follows_nothing_is_asked(store: Store, account: int)
     await outcomes(*[store.ledger.append(submit(account)) for _ in range(5)])
     assert store.tail._asking is None
     assert store.tail.position(account) is None
-
-
-@pytest.mark.parametrize("seed", range(6))
-async def test_readers_who_come_and_go_at_any_moment_see_the_log_exactly(
-    dsn: str, store: Store, account: int, seed: int
-) -> None:
-    """Two nodes that append and are followed, by readers of either, over lines that are cut now and then."""
-    dice = random.Random(seed)
-    accounts = [account, await store.accounts.create("second"), await store.accounts.create("third")]
-    readers: list[Reader] = []
-    left: list[Reader] = []
-    jobs = {a: (await store.ledger.append(submit(a))).job for a in accounts}
-    async with Store(dsn) as other, tailing(store, interval=OFTEN) as deaf:
-        for node in (store, other):
-            node.tail._interval = dice.choice([OFTEN, NEVER])
-        tails = [store.tail, other.tail, deaf]
-
-        async def come() -> None:
-            readers.append(await Reader(dice.choice(tails), dice.choice(accounts)).follow())
-
-        def go() -> None:
-            if readers:
-                left.append(readers.pop(dice.randrange(len(readers))))
-                left[-1].leave()
-
-        async def append() -> None:
-            a = dice.choice(accounts)
-            notes = [c.Annotate(note=f"{dice.random()}") for _ in range(dice.choice([1, 1, 1, 5, 300]))]
-            request = submit(a) if dice.random() < 0.3 else say(a, jobs[a], *notes)
-            await dice.choice([store, other]).ledger.append(request)
-
-        under_way: list[asyncio.Task[Any]] = []
-        for _ in range(400):
-            roll = dice.random()
-            if roll < 0.1:
-                under_way.append(asyncio.create_task(come()))
-            elif roll < 0.17:
-                go()
-            elif roll < 0.18:
-                under_way.append(asyncio.create_task(query(dsn, KILL_BELLS)))
-            else:
-                under_way.append(asyncio.create_task(append()))
-            if under_way and dice.random() < 0.4:
-                await asyncio.wait([dice.choice(under_way)])
-        async with asyncio.timeout(SECONDS):
-            await asyncio.gather(*under_way)
-        if len(readers) < 3:
-            await asyncio.gather(*[come() for _ in range(3)])
-        for a in accounts:
-            await outcomes(*[node.ledger.append(note(a, jobs[a], dice.random())) for node in (store, other)])
-        for reader in readers:
-            await reader.until(await store.history.head(reader._account_id))
-        for reader in (*readers, *left):
-            await reader.assert_exact(store)
-        assert sum(len(reader.entries) for reader in readers) > 100, "there was something to see"

@@ -49,9 +49,9 @@ class Feed:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._buffer)
         connection.setblocking(False)
         await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", self._client.http.port))
-        self._reader, self.writer = await asyncio.open_connection(sock=connection, limit=self._buffer or 2**16)
+        self._reader, self._writer = await asyncio.open_connection(sock=connection, limit=self._buffer or 2**16)
         lines = [self._line, *(f"{name}: {value}" for name, value in sent.items())]
-        self.writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
+        self._writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
         async with asyncio.timeout(PATIENCE):
             first, *rest = (await self._reader.readuntil(b"\r\n\r\n")).decode().rstrip().split("\r\n")
         self.status = int(first.split(" ")[1])
@@ -59,9 +59,9 @@ class Feed:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: object, where: TracebackType | None) -> None:
-        self.writer.close()
+        self._writer.close()
         with suppress(OSError):
-            await self.writer.wait_closed()
+            await self._writer.wait_closed()
 
     async def opened(self) -> Self:
         """The feed, once its opening has been read: it is known then after which position it begins."""
@@ -71,8 +71,9 @@ class Feed:
 
     async def next(self) -> Event:
         """The next event."""
-        while not self._events:
-            assert await self._read(), "the feed ended"
+        async with asyncio.timeout(PATIENCE):
+            while not self._events:
+                assert await self._read(), "the feed ended"
         return self._events.pop(0)
 
     async def take(self, count: int) -> list[Event]:
@@ -81,15 +82,9 @@ class Feed:
 
     async def rest(self) -> list[Event]:
         """All events that come before the feed ends."""
-        while await self._read():
-            pass
-        events, self._events = self._events, []
-        return events
-
-    async def until_marked(self, position: int) -> list[Event]:
-        """The events before the client was told of this position, or of a later one."""
-        while int(self.parser.last_event_id or -1) < position:
-            assert await self._read(), "the feed ended"
+        async with asyncio.timeout(PATIENCE):
+            while await self._read():
+                pass
         events, self._events = self._events, []
         return events
 

@@ -140,6 +140,7 @@ def addresses() -> Iterator[Mistake]:
         yield f"GET /jobs/{id}", [("If-None-Match", b"*"), ("Prefer", b"wait=30")], b"", 404
         yield f"GET /jobs/{id}/events", [], b"", 404
         yield f"GET /jobs/{id}/events", LINES, b"", 404
+        yield f"GET /jobs/{id}/feed", [], b"", 404
         yield f"POST /jobs/{id}/events", [*JSON, ("If-Match", b'"1"')], b'{"type": "completed"}', 404
     for path in ("/", "/nothing", "/jobs/", "/jobs/1/", "/jobs/1/nothing", "/jobs/1/events/2", "/Jobs", "/jobs/1/../x"):
         yield f"GET {path}", [], b"", 404
@@ -170,6 +171,15 @@ QUERIES = {
     "/jobs/1/events?limit=": [*WORDS, "0", "1001"],
     "/events?after=": [*WORDS, str(2**63)],
     "/events?limit=": [*WORDS, "0", "1001"],
+    "/feed?lastEventId=": [word for word in WORDS if word],
+    "/feed?type=": ["", "nope", "STARTED", "started,", "%00"],
+    "/feed?state=": ["", "nope", "RUNNING", "running,,failed", "%00"],
+    "/feed?kind=": ["", "%00", "a%00", "a&kind="],
+    "/feed?job=": ["", ",", "1,", ",".join(map(str, range(1, 102)))],
+    "/feed?format=": ["", "nope", "%00"],
+    "/jobs/1/feed?format=": ["", "nope", "%00"],
+    "/jobs/1/feed?replay=": ["", "abc", "0", "-1", "nan", "inf", "0.001", "1000001", "1" + "0" * 400, "%00", "%FF"],
+    "/jobs/1/feed?lastEventId=": [word for word in WORDS if word],
 }  # fmt: skip
 
 
@@ -182,6 +192,13 @@ def queries() -> Iterator[Mistake]:
     yield "GET /jobs/1?at=0", [], b"", 404
     yield "GET /jobs/1?at=999999", [], b"", 412
     yield "GET /jobs/1?after=999999", [], b"", 412
+    for path in ("/feed", "/jobs/1/feed"):
+        yield f"GET {path}?lastEventId=999999", [], b"", 412
+        yield f"GET {path}", [("Last-Event-ID", b"999999")], b"", 412
+        for word in (b"abc", b"-1", b"1.0", b"\xff", b"1, 2", b"1" * 30):
+            yield f"GET {path}", [("Last-Event-ID", word)], b"", 422
+    yield "GET /feed?job=abc", [], b"", 404
+    yield f"GET /feed?job=1,{NOBODY}", [], b"", 404
     yield "GET /jobs/1?at=0001-01-01T00:00:00%2B14:00", [], b"", 404  # in UTC it is before what a date can be
 
 

@@ -1,6 +1,7 @@
 """Given events, those that were and those to come, when a feed is asked for, then it has them all, in order, once."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,11 +10,13 @@ from aiohttp.test_utils import TestClient
 from jobstore.formats import PROJECTIONS
 from jobstore.store import Store
 from jobstore.web.app import application
+from jobstore.web.hub import HUB
 from jobstore.web.problems import Problem
 from jobstore.web.resuming import Beginning, begin
 from tests.conftest import AsServed, Client
 from tests.web.eventstream import Event
 from tests.web.feeding import Feed, positions
+from tests.web.plugs import HandTail
 from tests.web.wire import key_of
 
 STARTED = {"type": "started"}
@@ -90,6 +93,24 @@ async def test_an_append_on_one_node_is_heard_on_another(client: Client, dsn: st
             await feed.opened()
             await client.report(await client.submit(), STARTED)
             assert positions(await feed.take(2)) == [1, 2]
+
+
+async def test_who_comes_from_a_node_that_is_ahead_has_nothing_twice(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tail = HandTail(0)
+    monkeypatch.setattr(store, "tail", tail)
+    async with TestClient(AsServed(application(store))) as http:
+        client = Client(http, store)
+        await client.report(await client.submit(), STARTED, half(0.5))
+        logged = await store.history.of_account(await _id(client))
+        async with Feed(client, "/feed", "2") as feed:
+            await feed.opened()
+            tail.say(*logged[:1])
+            tail.say(*logged[1:])
+            await client.report(1, half(0.75))
+            tail.say(*await store.history.of_account(await _id(client), after=3))
+            assert positions(await feed.take(2)) == [3, 4]
 
 
 async def test_a_client_of_http_1_0_is_sent_no_chunks(client: Client) -> None:
@@ -250,6 +271,24 @@ async def test_a_replay_sends_the_past_and_goes_live(client: Client) -> None:
         assert positions(await resumed.rest()) == [3, 4, 4]
 
 
+async def test_a_replay_keeps_the_jobs_own_pace_times_its_speed(dsn: str) -> None:
+    """Between the events lie hours, of which a fast replay makes milliseconds, and a slow one is ended meanwhile."""
+    moments = iter(datetime(2026, 1, 31, hour, tzinfo=UTC) for hour in range(24))
+    async with Store(dsn, clock=lambda: next(moments)) as store, TestClient(AsServed(application(store))) as http:
+        client = Client(http, store)
+        job = await client.submit()
+        await client.report(job, STARTED)
+        await client.report(job, DONE)
+        async with Feed(client, f"/jobs/{job}/feed?replay=1000000") as quick:
+            assert positions(await quick.rest()) == [1, 2, 3, 3]
+        async with Feed(client, f"/jobs/{job}/feed?replay=1") as slow:
+            assert positions(await slow.take(1)) == [1]
+            assert http.app is not None
+            await http.app[HUB].stop()
+            assert await slow.rest() == []
+            assert (slow.clean, slow.parser.last_event_id) == (True, "1")
+
+
 # -- What is refused ----------------------------------------------------------------------------------------------
 
 
@@ -297,8 +336,10 @@ async def test_a_key_for_one_job_hears_of_that_job_only(client: Client) -> None:
 
 
 async def test_a_head_request_is_not_left_waiting(client: Client) -> None:
-    assert (await client.ask("HEAD", "/feed")).status == 405
     job = await client.submit()
+    for path in ("/feed", f"/jobs/{job}/feed"):
+        response = await client.ask("HEAD", path)
+        assert (response.status, response.content_type) == (200, "text/event-stream")
     assert (await client.ask("HEAD", f"/v1/jobs/{job}", headers={"Accept": "text/event-stream"})).status == 200
 
 

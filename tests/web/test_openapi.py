@@ -10,6 +10,7 @@ from openapi_spec_validator import validate
 from jobstore.web.app import ROUTES
 from jobstore.web.openapi import describe
 from tests.conftest import Client
+from tests.web.feeding import Feed
 from tests.web.mistakes import JSON, MISTAKES
 from tests.web.wire import NDJSON, exchange
 
@@ -68,6 +69,11 @@ async def test_every_get_answers_as_described(client: Client) -> None:
         if method != "GET":
             continue
         described = call["responses"]["200"]["content"]
+        if "text/event-stream" in described:
+            async with Feed(client, path.replace("{id}", "1"), "earliest") as feed:
+                assert (feed.status, feed.headers["content-type"]) == (200, "text/event-stream")
+                checker({"$ref": "#/components/schemas/Event"}).validate(json.loads((await feed.next()).data))
+            continue
         for id in ("1", "2"):
             response = await client.ask("GET", path.replace("{id}", id))
             assert response.status == 200, path
