@@ -58,9 +58,9 @@ class Relay:
 
     async def end(self) -> None:
         """Relay nothing any more."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:
+            self.cut()
+            await asyncio.wait(self._tasks)
 
     async def _carry_questions(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         heard = b""
@@ -88,8 +88,8 @@ class Relay:
 
 
 @asynccontextmanager
-async def relayed(port: int) -> AsyncIterator[Relay]:
-    """A relay in front of the server at `port`."""
+async def relayed(port: int = 0) -> AsyncIterator[Relay]:
+    """A relay in front of the server at `port`, or of none yet."""
     relay = Relay(port)
     server = await asyncio.start_server(relay.accept, "127.0.0.1", 0)
     relay.address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
