@@ -10,7 +10,20 @@ from typing import Any, get_args
 import asyncpg
 import pytest
 
-from jobstore.store import Store, accounts, erasure, history, jobs, memos, past, tail, taken, views, writing
+from jobstore.store import (
+    Store,
+    accounts,
+    erasure,
+    history,
+    jobs,
+    memos,
+    past,
+    projecting,
+    tail,
+    taken,
+    views,
+    writing,
+)  # fmt: skip
 from tests.store.asking import query
 
 ACCOUNTS, JOBS, EVENTS = 3, 2000, 20_000
@@ -66,6 +79,8 @@ STATEMENTS = {
         for count in range(4)
         for sought in combinations(("phases", "text", "since"), count)
     },
+    "projecting.COUNT": projecting.COUNT,
+    "projecting.DUE": projecting.DUE,
     "erasure.HEAD": erasure.HEAD,
     "erasure.JOB": erasure.JOB,
     "erasure.SAID": erasure.SAID,
