@@ -8,12 +8,19 @@
 -- job's last event, one of type 'erased'. Such an event is never erased itself. What remains of a payload are members
 -- that it had, to the byte; nothing can be put in their place.
 --
+-- The planner's statistics quote values. Nobody searches by what was said, so none are kept of it; to give a column its
+-- own type again is what lets go of those that there were.
+--
 -- jobs.erased is the version of the job's last erasure. Whoever writes a memo of a fold locks the row and looks, so no
 -- memo of what was erased is written after it.
 
 ALTER TABLE events ADD COLUMN erased bytea CONSTRAINT events_erased_is_sha256 CHECK (octet_length(erased) = 32);
 ALTER TABLE jobs ADD COLUMN erased integer NOT NULL DEFAULT 0
     CONSTRAINT jobs_erased_counts CHECK (erased BETWEEN 0 AND version);
+
+ALTER TABLE events ALTER COLUMN data TYPE text, ALTER COLUMN data SET STATISTICS 0;
+ALTER TABLE jobs ALTER COLUMN state TYPE text, ALTER COLUMN state SET STATISTICS 0;
+ALTER TABLE views ALTER COLUMN memo TYPE text, ALTER COLUMN memo SET STATISTICS 0;
 
 CREATE FUNCTION refuse_to_rewrite_but_erase() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

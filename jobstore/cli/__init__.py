@@ -5,8 +5,11 @@ import click
 from jobstore import __version__
 from jobstore.cli.accounts import account, key
 from jobstore.cli.auditing import checkpoint, export, import_, verify
-from jobstore.cli.reading import history, replay, show
+from jobstore.cli.erasing import erase
+from jobstore.cli.projecting import project
+from jobstore.cli.reading import replay, show
 from jobstore.cli.serving import demo, serve
+from jobstore.cli.timeline import history
 from jobstore.cli.upkeep import migrate
 
 
@@ -20,5 +23,8 @@ def cli() -> None:
     """
 
 
-for command in (serve, demo, migrate, account, key, show, history, replay, verify, checkpoint, export, import_):
+for command in (
+    serve, demo, migrate, account, key, show, history, replay,
+    verify, checkpoint, export, import_, erase, project,
+):  # fmt: skip
     cli.add_command(command)

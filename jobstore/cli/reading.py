@@ -1,4 +1,4 @@
-"""Knows the commands that read a job: show, history, replay."""
+"""Knows the commands that read a job: show, replay."""
 
 import asyncio
 from datetime import datetime
@@ -7,14 +7,11 @@ from uuid import UUID
 import click
 import orjson
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from jobstore.cli.lines import said
 from jobstore.cli.place import Place, place_options
 from jobstore.cli.running import account_named, with_store
-from jobstore.formats import FORMATS, PROJECTIONS, native
-from jobstore.job import codec
-from jobstore.job.events import JobQueued
+from jobstore.formats import FORMATS, PROJECTIONS
 from jobstore.job.projection import Audience
 from jobstore.store import Store
 from jobstore.store.accounts import Mistaken
@@ -42,11 +39,12 @@ def show(job: str, format_name: str, at: str | None, account: str | None, place:
     moment = None if at is None else _moment(at)
 
     async def work(store: Store) -> bytes:
-        account_id, number = await _find(store, account, job)
+        account_id = (await account_named(store, account)).account_id
+        number = await find(store, account_id, job)
         where = await _stood(store, account_id, number, moment)
         if where is None:
             raise Mistaken(f"there is no job {job}" + ("" if at is None else f" at {at}"))
-        projection, audience = PROJECTIONS[format_name], await _audience(store, account_id, format_name)
+        projection, audience = PROJECTIONS[format_name], await audience_of(store, account_id, format_name)
         if moment is None:
             return (await store.views.show_exactly(account_id, number, where, projection, audience)).body
         then = await store.history.time_of(account_id, moment) if isinstance(moment, int) else moment
@@ -59,30 +57,6 @@ def show(job: str, format_name: str, at: str | None, account: str | None, place:
         console.print_json(body.decode())
     else:
         click.echo(orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2))
-
-
-@click.command()
-@click.argument("job")
-@click.option("--json", "as_json", is_flag=True, help="A line of JSON an event.")
-@account_option
-@place_options
-def history(job: str, as_json: bool, account: str | None, place: Place) -> None:
-    """Show everything that was recorded of a job: when, by whom, what. JOB is its number or its uid."""
-    entries = with_store(place, lambda store: _entries(store, account, job))
-    console = Console()
-    if as_json:
-        for entry in entries:
-            click.echo(native.recorded(*entry[:7]))
-    elif console.is_terminal:
-        table = Table("version", "position", "at", "by", "event", "", box=None, header_style="bold")
-        for entry in entries:
-            columns = (entry.version, entry.position, _clock(entry.at), entry.by, entry.type, _said(entry))
-            table.add_row(*(Text(str(column)) for column in columns))
-        console.print(table)
-    else:
-        for entry in entries:
-            columns = (entry.version, entry.position, _clock(entry.at), entry.by, entry.type, _said(entry))
-            click.echo("\t".join(map(str, columns)))
 
 
 @click.command()
@@ -101,8 +75,8 @@ def replay(job: str, format_name: str | None, speed: float, account: str | None,
 
     async def work(store: Store) -> None:
         projection = PROJECTIONS[format_name or "native"]
-        account_id, _ = await _find(store, account, job)
-        audience = await _audience(store, account_id, projection.name)
+        account_id = (await account_named(store, account)).account_id
+        audience = await audience_of(store, account_id, projection.name)
         view = projection.fold(())
         before: datetime | None = None
         begin: datetime | None = None
@@ -117,20 +91,20 @@ def replay(job: str, format_name: str | None, speed: float, account: str | None,
     with_store(place, work)
 
 
-async def _find(store: Store, account: str | None, job: str) -> tuple[int, int]:
-    account_id = (await account_named(store, account)).account_id
+async def find(store: Store, account_id: int, job: str) -> int:
+    """The number of the job that is named by its number or its uid. Raises Mistaken or click.UsageError."""
     if job.isascii() and job.isdigit() and len(job) <= 18:
-        return account_id, int(job)
+        return int(job)
     try:
         number = await store.jobs.number_of(account_id, UUID(job).hex)
     except ValueError:
         raise click.UsageError(f"{job!r} is neither a job's number nor its uid") from None
     if number is None:
         raise Mistaken(f"there is no job {job}")
-    return account_id, number
+    return number
 
 
-async def _audience(store: Store, account_id: int, name: str) -> Audience:
+async def audience_of(store: Store, account_id: int, name: str) -> Audience:
     """The account itself, in the wire shape that it has chosen; a command line has no address."""
     account = next(account for account in await store.accounts.all() if account.account_id == account_id)
     default = FORMATS[name].revisions[0] if name in FORMATS else ""
@@ -146,7 +120,8 @@ async def _stood(store: Store, account_id: int, number: int, moment: int | datet
 
 
 async def _entries(store: Store, account: str | None, job: str) -> list[Entry]:
-    account_id, number = await _find(store, account, job)
+    account_id = (await account_named(store, account)).account_id
+    number = await find(store, account_id, job)
     entries = [entry async for page in store.history.pages_of_job(account_id, number) for entry in page]
     if not entries:
         raise Mistaken(f"there is no job {job}")
@@ -163,24 +138,9 @@ def _moment(text: str) -> int | datetime:
     return at.astimezone()
 
 
-def _clock(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}"
-
-
-def _said(entry: Entry) -> str:
-    """What the event says, on one line, with nothing in it that a terminal would obey."""
-    data = orjson.loads(entry.data)
-    text = " ".join(
-        f"{name}={value if isinstance(value, str) else orjson.dumps(value).decode()}"
-        for name, value in data.items()
-        if not (name == "uid" and entry.type == codec.NAMES[JobQueued])
-    )
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-
-
 def _line(entry: Entry, begin: datetime, body: bytes) -> str:
     job = orjson.loads(body)
     fraction = job["progress"]["fraction"]
     progress = "" if fraction is None else f"{fraction:4.0%}"
     passed = f"+{(entry.at - begin).total_seconds():.1f}s"
-    return f"{passed:>9} {entry.type:<16} {job['state']:<14} {progress:>4}  {_said(entry)}".rstrip()
+    return f"{passed:>9} {entry.type:<16} {job['state']:<14} {progress:>4}  {said(entry)}".rstrip()

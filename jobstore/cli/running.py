@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import click
+import psutil
 import uvloop
 
 from jobstore.cli.place import Place
@@ -22,6 +23,11 @@ def with_store(place: Place, work: Callable[[Store], Awaitable[T]]) -> T:
 
     with place.database() as dsn:
         return uvloop.run(run(dsn))
+
+
+def actor() -> str:
+    """What an event records of who said it, when it was said on a command line: whose process it was."""
+    return f"command line/{psutil.Process().username()}"
 
 
 async def account_named(store: Store, name: str | None) -> Account:

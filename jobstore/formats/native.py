@@ -164,20 +164,22 @@ def show(job: Job, audience: Audience, at: datetime) -> bytes:
 PROJECTION: Final = Projection(name="native", revision=2, view=Job, evolve=evolve, show=show)
 
 
-def recorded(position: int, job: int, version: int, type: str, at: datetime, data: str, by: str) -> bytes:
-    """A recorded event as JSON; `data` is the stored payload and goes in as it is."""
-    return orjson.dumps(
-        {
-            "position": position,
-            "job": job,
-            "version": version,
-            "type": type,
-            "at": at,
-            "data": orjson.Fragment(data),
-            "by": by,
-        },
-        option=orjson.OPT_UTC_Z,
-    )
+def recorded(
+    position: int, job: int, version: int, type: str, at: datetime, data: str, by: str, trace: str | None = None
+) -> bytes:
+    """A recorded event as JSON; `data` is the stored payload and goes in as it is. `trace` is left out if unknown."""
+    event = {
+        "position": position,
+        "job": job,
+        "version": version,
+        "type": type,
+        "at": at,
+        "data": orjson.Fragment(data),
+        "by": by,
+    }
+    if trace is not None:
+        event["trace"] = trace
+    return orjson.dumps(event, option=orjson.OPT_UTC_Z)
 
 
 # -- Request ------------------------------------------------------------------------------------------------------

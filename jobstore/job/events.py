@@ -164,8 +164,9 @@ Event = (
 class Recorded(Struct, frozen=True):
     """An event in its place. `position` counts in the account's log, `version` in the job; both from 1, without gaps.
 
-    `at` is UTC and never runs backwards within an account. `by` names the key that said it, `trace` the request's
-    idempotency key, if it had one.
+    `at` is UTC and never runs backwards within an account. `by` names who said it: a key, or a command line. `trace`
+    names the request: its idempotency key, or else `trace ID` or `request ID`, of which no key can be one, for it has a
+    space.
     """
 
     position: int

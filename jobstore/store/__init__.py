@@ -13,6 +13,7 @@ from jobstore.store.ledger import Ledger
 from jobstore.store.migrations import migrate
 from jobstore.store.past import Past
 from jobstore.store.postgres import Postgres
+from jobstore.store.projecting import Projecting
 from jobstore.store.rates import Rates
 from jobstore.store.sealed import Logs
 from jobstore.store.views import Views
@@ -39,6 +40,7 @@ class Store:
         self.checkpoints = Checkpoints(self.postgres, clock)
         self.views = Views(self.postgres, self.history, clock=clock)
         self.past = Past(self.postgres, self.history)
+        self.projecting = Projecting(self.postgres, self.history)
         self.erasure = Erasure(self.postgres, clock)
         self.watch = Watch(self.views, self.history)
         self.ledger.listen(self.watch.hear)

@@ -71,7 +71,8 @@ class Append:
     """A request: all `commands` or none, in order. `job` None makes a new job, by a Submit that comes first.
 
     `by` says who asks, `expected` the version that the job must be at, `key` and `digest` are the idempotency key and
-    SHA-256 of the request that it stands for, `deadline` is of the loop's clock.
+    SHA-256 of the request that it stands for, `deadline` is of the loop's clock. `trace` names the request where it has
+    no key; nothing is ever found by it.
 
     A new job may be `imported`: the caller chose its uid, and maybe its `number`, so another job may have them. It may
     be `exclusive`: not to be made while another job that has its claim goes on, or once that is completed.
@@ -84,6 +85,7 @@ class Append:
     expected: int | None = None
     key: str | None = None
     digest: bytes = b""
+    trace: str | None = None
     number: int | None = None
     imported: bool = False
     exclusive: bool = False
@@ -250,7 +252,7 @@ class Draft:
             at = max(self.now, head.at)
             if at is not self._at:
                 self._at, self._microseconds = at, microseconds(at)
-            by, trace = request.by, request.key
+            by, trace = request.by, request.trace if request.key is None else request.key
             for event in added:
                 position += 1
                 version += 1

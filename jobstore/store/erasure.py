@@ -41,7 +41,7 @@ UPDATE jobs SET user_name = $3, claim = $4, state = $5, version = $6, erased = $
 WHERE account_id = $1 AND number = $2
 """
 VIEWS: Final = "DELETE FROM views WHERE account_id = $1 AND job = $2"
-# Dead rows, and what the planner's statistics quote of live ones.
+# Dead rows, and what the planner's statistics of users and claims still quote.
 TIDY: Final = "VACUUM (ANALYZE) events, jobs, views"
 _SECONDS: Final = 3600.0  # that tidying up may take
 

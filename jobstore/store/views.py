@@ -182,13 +182,6 @@ class Views:
             return self._render(slot, _Folded(where.version, where.position, view), projection, audience)
         return await self.show_exactly(account_id, appended.job, where, projection, audience)
 
-    async def prepare(self, account_id: int, number: int, where: Where, projection: Projection[Any]) -> None:
-        """Leave a memo of the job at `where` or later. Raises what asyncpg raises, or Unavailable."""
-        slot = (account_id, number, projection.name)
-        folded = await self._bring(slot, where, projection)
-        memo = Memo(folded.version, folded.position, projection.freeze(folded.view))
-        await self._memos.keep(slot, projection, memo)
-
     async def close(self) -> None:
         """Wait for memos under way."""
         if self._writing:

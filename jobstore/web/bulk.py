@@ -18,7 +18,7 @@ from jobstore.formats import native
 from jobstore.store.accounts import Principal
 from jobstore.store.batch import Append, Appended
 from jobstore.web.bodies import MOST, check_encoding, parse
-from jobstore.web.conditions import checked_key
+from jobstore.web.conditions import checked_key, trace
 from jobstore.web.credentials import principal
 from jobstore.web.events import NDJSON
 from jobstore.web.naming import NO_SUCH_JOB, STORE, number_of
@@ -108,13 +108,14 @@ class _Window:
 
 async def _read(request: web.Request, who: Principal, window: _Window) -> None:
     """Hand every line to the ledger as it comes."""
+    known_as = trace(request)
     try:
         async for line in _lines(request):
             if line is None:
                 await window.put(Problem("too-large", f"a line has at most {MOST} bytes"), 0)
                 continue
             try:
-                answer: Any = request.app[STORE].ledger.append(await _append(request, who, line))
+                answer: Any = request.app[STORE].ledger.append(await _append(request, who, line, known_as))
             except Exception as error:
                 answer = error
             await window.put(answer, len(line))
@@ -147,7 +148,7 @@ async def _lines(request: web.Request) -> AsyncIterator[bytes | None]:
         yield rest
 
 
-async def _append(request: web.Request, who: Principal, line: bytes) -> Append:
+async def _append(request: web.Request, who: Principal, line: bytes, known_as: str | None) -> Append:
     value = parse(line)
     if not isinstance(value, dict) or "job" not in value:
         raise Problem("malformed", "a line is an object with `job` and `type`")
@@ -158,7 +159,7 @@ async def _append(request: web.Request, who: Principal, line: bytes) -> Append:
             raise Problem("malformed", "idempotency_key is a text")
         checked_key(key)
     digest = sha256(b"POST /events\n" + line.strip()).digest() if key is not None else b""
-    return Append(who.account_id, number, native.reports(value), who.by, key=key, digest=digest)
+    return Append(who.account_id, number, native.reports(value), who.by, None, key, digest, known_as)
 
 
 async def _number(request: web.Request, who: Principal, job: Any) -> int:

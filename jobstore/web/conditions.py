@@ -1,4 +1,4 @@
-"""Knows the headers that make a request conditional, waiting or repeatable; each function reads one of them."""
+"""Knows the headers that make a request conditional, waiting, repeatable or traceable; a function reads one meaning."""
 
 import re
 from datetime import UTC, datetime
@@ -14,6 +14,8 @@ LONGEST_WAIT: Final = 60.0  # seconds
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 _VERSION = re.compile(r'"(\d{1,9})"|(\d{1,9})', re.ASCII)
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d+)\b", re.ASCII | re.IGNORECASE)
+_TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+_REQUEST = re.compile(r"[\x21-\x7e]{1,200}")
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -49,6 +51,18 @@ def idempotency(request: web.Request, body: bytes) -> tuple[str | None, bytes]:
     if key is None:
         return None, b""
     return checked_key(key), sha256(f"{request.method} {request.path_qs}\n".encode() + body).digest()
+
+
+def trace(request: web.Request) -> str | None:
+    """How the request is known to those who traced it: `trace ID`, from traceparent (W3C Trace Context, 3.2), or else
+    `request ID`, from X-Request-Id. What cannot be an id is no more than a hint that was lost. None of it can be an
+    idempotency key, which has no space.
+    """
+    found = _TRACE.fullmatch(request.headers.get("traceparent", ""))
+    if found is not None:
+        return f"trace {found[1]}"
+    id = request.headers.get("X-Request-Id", "")
+    return f"request {id}" if _REQUEST.fullmatch(id) else None
 
 
 def checked_key(key: str) -> str:

@@ -38,6 +38,7 @@ from jobstore.store.jobs import Listed
 from jobstore.store.views import Shown, Where
 from jobstore.web import forms
 from jobstore.web.bodies import read_any
+from jobstore.web.conditions import trace
 from jobstore.web.credentials import principal
 from jobstore.web.naming import NO_SUCH_JOB, STORE, number_in
 from jobstore.web.past import Moment, moment
@@ -172,7 +173,14 @@ async def _start(format: Format[Any], call: Starter[Any], request: web.Request) 
     store = request.app[STORE]
     command = _checked(new.command(uuid7(now())))
     appended = await store.ledger.append(
-        Append(who.account_id, None, (command,), who.by, exclusive=new.exclusive and new.claim is not None)
+        Append(
+            who.account_id,
+            None,
+            (command,),
+            who.by,
+            trace=trace(request),
+            exclusive=new.exclusive and new.claim is not None,
+        )
     )
     where = store.views.take_in(who.account_id, appended, format.projection)
     told = await store.views.look_exactly(
@@ -199,7 +207,9 @@ async def _act(format: Format[Any], call: Act[Any], request: web.Request) -> web
         # The key is there before the event that it belongs to: a job without one would be nobody's.
         key = None if call.opens is None else await store.accounts.create_job_key(who.account_id, number)
         try:
-            appended = await store.ledger.append(Append(who.account_id, number, commands, who.by, version))
+            appended = await store.ledger.append(
+                Append(who.account_id, number, commands, who.by, version, trace=trace(request))
+            )
         except (Conflict, Refused) as error:
             if key is not None:
                 with suppress(Mistaken):  # whoever acquired the job meanwhile has ended every key but theirs
@@ -290,7 +300,8 @@ async def _items(
 
 async def _removed(request: web.Request, who: Principal, job: Listed) -> bool:
     try:
-        done = await request.app[STORE].ledger.append(Append(who.account_id, job.number, (Remove(),), who.by))
+        asked = Append(who.account_id, job.number, (Remove(),), who.by, trace=trace(request))
+        done = await request.app[STORE].ledger.append(asked)
     except Refused:
         return False
     return bool(done.events)

@@ -28,7 +28,8 @@ async def report(request: web.Request) -> web.Response:
     commands = native.reports(value)
     key, digest = conditions.idempotency(request, body)
     store = request.app[STORE]
-    appended = await store.ledger.append(Append(who.account_id, number, commands, who.by, expected, key, digest))
+    trace = conditions.trace(request)
+    appended = await store.ledger.append(Append(who.account_id, number, commands, who.by, expected, key, digest, trace))
     events = [_of_recorded(event) for event in appended.events]
     headers = {"Jobstore-Position": str(appended.position)}
     if appended.repeated:
@@ -121,7 +122,7 @@ async def _added(request: web.Request, account_id: int, appended: Appended) -> A
 
 
 def _of_entry(entry: Entry) -> bytes:
-    return native.recorded(*entry[:7])
+    return native.recorded(*entry)
 
 
 def _of_recorded(event: Recorded) -> bytes:
@@ -133,4 +134,5 @@ def _of_recorded(event: Recorded) -> bytes:
         event.at,
         codec.encode(event.event),
         event.by,
+        event.trace,
     )

@@ -47,6 +47,7 @@ async def submit(request: web.Request) -> web.Response:
             who.by,
             key=key,
             digest=digest,
+            trace=conditions.trace(request),
             number=kept if isinstance(kept, int) else None,
             imported=kept is not None,
         )

@@ -10,7 +10,21 @@ from typing import Any, get_args
 import asyncpg
 import pytest
 
-from jobstore.store import Store, accounts, erasure, history, jobs, memos, past, taken, views, writing
+from jobstore.store import (
+    Store,
+    accounts,
+    checkpoints,
+    erasure,
+    history,
+    jobs,
+    memos,
+    past,
+    restoring,
+    sealed,
+    taken,
+    views,
+    writing,
+)
 from tests.store.asking import query
 
 ACCOUNTS, JOBS, EVENTS = 3, 2000, 20_000
@@ -65,6 +79,13 @@ STATEMENTS = {
         for count in range(4)
         for sought in combinations(("phases", "text", "since"), count)
     },
+    "checkpoints.HEAD": checkpoints.HEAD,
+    "sealed.SEALED": sealed.SEALED,
+    "sealed.BEYOND": sealed.BEYOND,
+    "sealed.HASH_AT": sealed.HASH_AT,
+    "sealed.RECORDED": sealed.RECORDED,
+    "restoring.REACHED": restoring.REACHED,
+    "restoring.LOAD": restoring.LOAD,
     "erasure.HEAD": erasure.HEAD,
     "erasure.JOB": erasure.JOB,
     "erasure.SAID": erasure.SAID,
