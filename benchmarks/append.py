@@ -1,15 +1,17 @@
-"""Append: the ledger against raw COPY of the same rows, and one caller against a bare one-row INSERT transaction."""
+"""Append: the ledger against raw COPY of the same rows, and against itself without the chain; and one caller against a
+bare one-row INSERT transaction."""
 
 import asyncio
 import itertools
 import time
+from unittest.mock import patch
 
 import asyncpg
 import uvloop
 
 from benchmarks.measure import compare, hardware, options, postgres
 from jobstore.job.commands import ReportProgress, Start, Submit
-from jobstore.store import Store
+from jobstore.store import Store, batch
 from jobstore.store.batch import Append, Appended
 from jobstore.store.clock import now, uuid7
 
@@ -19,7 +21,9 @@ EVENTS = 20_000  # a round
 LONE = 500  # a round
 
 _COLUMNS = ("account_id", "position", "job", "version", "type", "at", "data", "by", "trace", "hash")
-_INSERT = "INSERT INTO copied VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+_ROWS = f"SELECT {', '.join(_COLUMNS)} FROM events WHERE account_id = $1 AND position > $2 ORDER BY position"
+_HASH = bytes(32)
+_INSERT = f"INSERT INTO copied ({', '.join(_COLUMNS)}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 
 
 class Run:
@@ -49,9 +53,7 @@ class Run:
 
     async def _rows(self) -> list[asyncpg.Record]:
         """What the ledger has written since the last call, as rows."""
-        rows = await self.connection.fetch(
-            "SELECT * FROM events WHERE account_id = $1 AND position > $2 ORDER BY position", self.account, self.written
-        )
+        rows = await self.connection.fetch(_ROWS, self.account, self.written)
         self.written = rows[-1]["position"]
         return rows
 
@@ -65,6 +67,11 @@ class Run:
         begin = time.perf_counter()
         await asyncio.gather(*(caller(index) for index in range(CALLERS)))
         return EVENTS / (time.perf_counter() - begin)
+
+    async def unchained(self) -> float:
+        """The same, with a constant for every hash."""
+        with patch.object(batch, "link", lambda *_: _HASH), patch.object(batch, "digest", lambda _: _HASH):
+            return await self.ledger()
 
     async def copy(self) -> float:
         """Rows a second, of the rows that the ledger has just written, as many a transaction as there were callers."""
@@ -101,6 +108,10 @@ async def main(dsn: str, rounds: int) -> None:
         await compare(
             f"append, {CALLERS} callers / raw COPY of the same rows",
             run.ledger, run.copy, rounds=rounds, unit="events/s", goal=">= 0.5",
+        )  # fmt: skip
+        await compare(
+            f"append, {CALLERS} callers / without the chain",
+            run.ledger, run.unchained, rounds=rounds, unit="events/s", goal=">= 0.9",
         )  # fmt: skip
         await compare(
             "append, one caller / bare one-row INSERT transaction",

@@ -21,7 +21,7 @@ WITH made AS (
 )
 SELECT name, seed FROM made UNION ALL SELECT name, seed FROM signing_keys WHERE account_id = $1
 """
-_HEAD: Final = """
+HEAD: Final = """
 SELECT name, position, hash FROM accounts JOIN heads USING (account_id) WHERE account_id = $1
 """
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
@@ -71,7 +71,7 @@ class Checkpoints:
 
     async def now(self, account_id: int) -> str:
         """A signed checkpoint of where the account's log ends."""
-        head = await self._postgres.read(lambda connection: connection.fetchrow(_HEAD, account_id))
+        head = await self._postgres.read(lambda connection: connection.fetchrow(HEAD, account_id))
         assert head is not None, "who asks has an account, and its log a head"
         return await self.sign(account_id, *head)
 

@@ -13,17 +13,20 @@ import pytest
 from jobstore.store import (
     Store,
     accounts,
+    checkpoints,
     erasure,
     history,
     jobs,
     memos,
     past,
     projecting,
+    restoring,
+    sealed,
     tail,
     taken,
     views,
     writing,
-)  # fmt: skip
+)
 from tests.store.asking import query
 
 ACCOUNTS, JOBS, EVENTS = 3, 2000, 20_000
@@ -81,6 +84,13 @@ STATEMENTS = {
     },
     "projecting.COUNT": projecting.COUNT,
     "projecting.DUE": projecting.DUE,
+    "checkpoints.HEAD": checkpoints.HEAD,
+    "sealed.SEALED": sealed.SEALED,
+    "sealed.BEYOND": sealed.BEYOND,
+    "sealed.HASH_AT": sealed.HASH_AT,
+    "sealed.RECORDED": sealed.RECORDED,
+    "restoring.REACHED": restoring.REACHED,
+    "restoring.LOAD": restoring.LOAD,
     "erasure.HEAD": erasure.HEAD,
     "erasure.JOB": erasure.JOB,
     "erasure.SAID": erasure.SAID,
