@@ -242,6 +242,23 @@ async def test_a_jobs_feed_ends_with_the_job_and_is_empty_when_asked_again(clien
         assert late.status == 204
 
 
+async def test_a_job_that_ends_while_a_reader_catches_up_ends_the_feed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node has heard of nothing yet, so the reader waits; when it catches up, the job has ended."""
+    tail = HandTail(0)
+    monkeypatch.setattr(store, "tail", tail)
+    async with TestClient(AsServed(application(store))) as http:
+        client = Client(http, store)
+        await client.report(await client.submit(), STARTED, half(0.5))
+        async with Feed(client, "/jobs/1/feed", "2") as feed:
+            await feed.opened()
+            await client.report(1, DONE)
+            tail.say(*await store.history.of_account(await _id(client)))
+            assert [event.type for event in await feed.rest()] == ["progressed", "completed", "end"]
+            assert feed.clean
+
+
 async def test_what_is_recorded_after_the_end_is_there_for_who_comes_back(client: Client) -> None:
     job = await client.submit()
     await client.report(job, STARTED, DONE)

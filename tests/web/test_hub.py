@@ -322,6 +322,16 @@ async def test_a_server_that_stops_ends_its_feeds_cleanly_also_those_that_come_t
             assert (late.status, late.clean, late.parser.last_event_id) == (200, True, "1")
 
 
+async def test_who_left_is_noticed_at_the_next_look_and_not_when_something_is_to_be_sent(store: Store) -> None:
+    async with opened(store, HandTail()) as (hub, channel):
+        (one, wire), (two, _) = live(channel), live(channel)
+        for reader in (one, two):
+            hub.enter(reader, channel)
+        wire.closing = True
+        hub.look(asyncio.get_running_loop().time())
+        assert (one.ended.done(), two.ended.done()) == (True, False)
+
+
 async def test_who_leaves_is_forgotten(client: Client, until: Any) -> None:
     hub = hub_of(client)
     async with Feed(client, "/feed") as feed:
