@@ -55,6 +55,10 @@ class Node:
         return self
 
     async def stop(self) -> None:
+        """End. Those who came are served first: aiohttp never closes a connection that is made while it ends."""
+        self.relay.port = 0
+        async with aiohttp.ClientSession() as http, http.get(self.http.make_url("/healthz")):
+            pass
         await self.http.close()
         await self.store.close()
 
