@@ -120,19 +120,11 @@ class Life:
             await self._submit()
             return
         job = self._dice.randint(1, JOBS)
-<<<<<<< HEAD
-        ends: list[Any] = [{"type": self._dice.choice(["completed", "failed", "cancelled"])}]
-        notes: list[Any] = [
-            {"type": "annotated", "note": f"{self._dice.random()}\r\n"} for _ in range(self._dice.choice([1, 3, 60]))
-        ]
-        progress: list[Any] = [{"type": "progressed", "fraction": self._dice.random()}]
-=======
         ends: list[dict[str, Any]] = [{"type": self._dice.choice(["completed", "failed", "cancelled"])}]
         notes: list[dict[str, Any]] = [
             {"type": "annotated", "note": f"{self._dice.random()}\r\n"} for _ in range(self._dice.choice([1, 3, 60]))
         ]
         progress: list[dict[str, Any]] = [{"type": "progressed", "fraction": self._dice.random()}]
->>>>>>> feed-clients
         said = self._dice.choice([notes, progress, [{"type": "started"}], [{"type": "retry_scheduled"}], ends])
         response = await self._client.report(job, *(notes if said is ends and job in FOLLOWED else said))
         assert response.status in (200, 409), await response.text()
