@@ -182,7 +182,8 @@ def _runs(job: Job) -> bool:
 def shown(job: Job, audience: Audience, at: datetime) -> dict[str, Any]:
     """The job, in the order of the page."""
     fraction = job.progress.as_fraction() or 0
-    ran = (job.ended_at or at) - (job.started_at or job.ended_at or at)
+    end = (job.ended_at or at).replace(microsecond=0)  # of the seconds that are shown, so that it fits them
+    ran = end - (job.started_at or end).replace(microsecond=0)
     return {
         "id": job.id,
         "status": STATUSES[job.phase],

@@ -226,7 +226,8 @@ def test_a_database_that_is_not_there_is_named(dsn: str) -> None:
 HELP: list[tuple[str, ...]] = [
     (), ("serve",), ("demo",), ("migrate",), ("account",), ("account", "create"), ("account", "list"),
     ("account", "set"), ("account", "show"), ("key",), ("key", "create"), ("key", "list"), ("key", "revoke"), ("show",),
-    ("history",), ("replay",), ("tail",), ("erase",), ("project",), ("verify",), ("checkpoint",), ("export",), ("import",),
+    ("history",), ("replay",), ("tail",), ("erase",), ("project",), ("verify",), ("checkpoint",),
+    ("export",), ("import",),
 ]  # fmt: skip
 
 
