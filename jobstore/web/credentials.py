@@ -14,7 +14,7 @@ from jobstore.web.telling import ALLOWANCE, rate_fields
 GATE: Final = web.AppKey("gate", Gate)
 RATES: Final = web.AppKey("rates", Rates)
 
-_CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="jobstore", Basic realm="jobstore"'}
+_CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="jobstore", Bearer realm="jobstore"'}
 
 
 async def principal(request: web.Request, scope: Scope, *, of_job: bool = False, free: bool = False) -> Principal:

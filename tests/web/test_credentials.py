@@ -90,7 +90,7 @@ async def test_whoever_has_no_key_is_told_how_to_send_one(
             else:
                 status, named, answer = await exchange(shared, f"{route.method} {path}", sent)
             assert (status, named["content-type"]) == (401, "application/problem+json"), route
-            assert named["www-authenticate"] == 'Bearer realm="jobstore", Basic realm="jobstore"'
+            assert named["www-authenticate"] == 'Basic realm="jobstore", Bearer realm="jobstore"'
             answers.add(answer)
     assert len(answers) == 1, "who may not ask learns nothing of what is there"
 
