@@ -234,6 +234,34 @@ async def test_an_import_that_stops_shows_nothing_and_goes_on_from_there(
     assert await assert_sound(elsewhere, restored=True) == 14
 
 
+async def test_what_an_import_of_another_log_has_left_is_not_gone_on_with(
+    store: Store, account: int, elsewhere: str, tmp_path: Path, small_pages: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write(store, tmp_path / "acme")
+    second = await store.accounts.create("other")
+    job = await new_job(store, second)
+    await store.ledger.append(say(second, job, *(c.Annotate(note=text) for text in "abc")))
+    await write(store, tmp_path / "other", account="other")
+    write_page, left = restoring._write, iter(range(1))
+
+    async def fail_later(*arguments: object) -> None:
+        if next(left, None) is None:
+            raise ConnectionResetError
+        await write_page(*arguments)  # type: ignore[arg-type]
+
+    async with Store(elsewhere) as other:
+        with monkeypatch.context() as patch:
+            patch.setattr(restoring, "_write", fail_later)
+            with pytest.raises(ConnectionResetError):
+                await restore(other.postgres, read(tmp_path / "acme"), "acme", _nothing)
+        with pytest.raises(Mistaken, match="another log's import into 'acme' stopped at 3"):
+            await restore(other.postgres, read(tmp_path / "other"), "acme", _nothing)
+        assert await other.accounts.all() == []
+        assert await restore(other.postgres, read(tmp_path / "other"), "other", _nothing)
+        assert await restore(other.postgres, read(tmp_path / "acme"), "acme", _nothing)
+    assert await assert_sound(elsewhere, restored=True) == 14 + 5
+
+
 @pytest.fixture
 async def long(store: Store, tmp_path: Path) -> Path:
     """An export of a log that takes a while."""

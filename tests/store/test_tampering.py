@@ -7,6 +7,7 @@ from jobstore.job import commands as c
 from jobstore.store import Store
 from jobstore.store.chain import digest, genesis, link, microseconds
 from jobstore.store.checkpoints import Checkpoint
+from jobstore.store.sealed import Sealed
 from jobstore.store.verifying import Broken, verify
 from tests.store.asking import new_job, note, query, say
 from tests.store.sound import assert_sound
@@ -16,6 +17,10 @@ EVENTS = 24
 INSERT = (
     "INSERT INTO events SELECT account_id, 11, 3, 1, 'queued', at, '{{}}', by, NULL, {} FROM events WHERE position = 10"
 )
+PUT_IN = """
+INSERT INTO events (account_id, position, job, version, type, at, by, trace, data, erased, hash)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+"""
 END = "UPDATE heads SET position = position + 1"
 
 WAYS: dict[str, tuple[str, int, str]] = {  # what is done, the position and the kind that verify names
@@ -144,6 +149,21 @@ async def test_it_is_found_and_named(dsn: str, store: Store, account: int, way: 
     statement, position, kind = WAYS[way]
     await tamper(dsn, statement)
     assert await found(store) == (position, kind)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_events_put_in_with_proper_hashes_of_their_own_are_named_where_they_begin(
+    dsn: str, store: Store, account: int, count: int
+) -> None:
+    await tamper(dsn, "UPDATE events SET position = -position WHERE position > 10",
+                 f"UPDATE events SET position = {count} - position WHERE position < 0",
+                 f"UPDATE heads SET position = position + {count}")  # fmt: skip
+    ((hash, at),) = await query(dsn, "SELECT hash, at FROM events WHERE position = 10")
+    for position in range(11, 11 + count):
+        event = Sealed(position, 50, position - 10, "annotated", at, "acme/tests", None, "{}", None, hash)
+        hash = event.after(hash)
+        await query(dsn, PUT_IN, account, *event[:-1], hash)
+    assert await found(store) == (11, "inserted")
 
 
 async def rechain(dsn: str, account: int) -> None:
