@@ -171,6 +171,21 @@ async def latencies(port: int, crowd: Audience, say: Say) -> list[float]:
     return [1000 * max(0.0, last - first) for first, last in zip(committed, seen, strict=True)]
 
 
+def milliseconds(told: list[float]) -> str:
+    """Their median and nearly their worst."""
+    return f"median {statistics.median(told):.1f} ms, p99 {percentile(told, 0.99):.1f} ms"
+
+
+@contextmanager
+def slow_reader(port: int, request: bytes) -> Iterator[None]:
+    """A connection that asks for a feed and reads nothing of it, into the smallest buffer there is."""
+    with socket.socket() as member:
+        member.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        member.connect(("127.0.0.1", port))
+        member.sendall(request)
+        yield
+
+
 async def prepare(dsn: str) -> tuple[str, int]:
     """A key, and a job that it may write."""
     async with Store(dsn) as store:
@@ -223,10 +238,10 @@ def main(dsn: str, rounds: int) -> None:
                 )  # fmt: skip
             for name, port, crowd, said in (("jobstore", ours, us, say), ("nchan", theirs, them, said_to_nchan)):
                 told = uvloop.run(latencies(port, crowd, said))
-                print(
-                    f"{name}: to the last of {READERS} readers at {RATE} events/s: "
-                    f"median {statistics.median(told):.1f} ms, p99 {percentile(told, 0.99):.1f} ms"
-                )
+                print(f"{name}: to the last of {READERS} readers at {RATE} events/s: {milliseconds(told)}")
+            with slow_reader(ours, stream("/feed", key)):
+                told = uvloop.run(latencies(ours, us, say))
+            print(f"jobstore, with one more reader who never reads: {milliseconds(told)}")
         bare = resident(server)
         with audience(ours, stream("/feed", key), IDLE):
             print(f"memory a reader, of {IDLE}: {(resident(server) - bare) / IDLE / 1024:.1f} KB (goal <= 30)")
