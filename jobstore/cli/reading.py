@@ -15,7 +15,6 @@ from jobstore.formats import FORMATS, PROJECTIONS
 from jobstore.job.projection import Audience
 from jobstore.store import Store
 from jobstore.store.accounts import Mistaken
-from jobstore.store.clock import now
 from jobstore.store.history import Entry
 from jobstore.store.views import Where
 
@@ -49,7 +48,7 @@ def show(job: str, format_name: str, at: str | None, account: str | None, place:
             return (await store.views.show_exactly(account_id, number, where, projection, audience)).body
         then = await store.history.time_of(account_id, moment) if isinstance(moment, int) else moment
         view = await store.past.view(account_id, number, where, projection)
-        return projection.show(view, audience, then or now())
+        return projection.show(view, audience, then or store.clock())
 
     body = with_store(place, work)
     console = Console()

@@ -29,6 +29,7 @@ class Store:
     def __init__(
         self, dsn: str, *, connections: int = 10, patience: float = 10.0, clock: Callable[[], datetime] = now
     ) -> None:
+        self.clock = clock
         self.postgres = Postgres(dsn, connections=connections, patience=patience)
         self.accounts = Accounts(self.postgres)
         self.gate = Gate(self.postgres)

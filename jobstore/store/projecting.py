@@ -15,10 +15,10 @@ from jobstore.store.views import MEMO_AFTER
 
 LOOKED_AT: Final = 500  # jobs at a time
 
-COUNT: Final = "SELECT count(*) FROM jobs WHERE account_id = $1 AND NOT removed"
+COUNT: Final = "SELECT count(*) FROM jobs WHERE account_id = $1"
 DUE: Final = """
-SELECT number, last.version, last.position, last.version - coalesce(memo.version, 0) > $7 AS due FROM (
-    SELECT number FROM jobs WHERE account_id = $1 AND number > $2 AND number % $3 = $4 AND NOT removed
+SELECT number, last.version, last.position, NOT removed AND last.version - coalesce(memo.version, 0) > $7 AS due FROM (
+    SELECT number, removed FROM jobs WHERE account_id = $1 AND number > $2 AND number % $3 = $4
     ORDER BY number LIMIT $5
 ) AS listed CROSS JOIN LATERAL (
     SELECT version, position FROM events WHERE account_id = $1 AND job = number ORDER BY version DESC LIMIT 1

@@ -5,11 +5,17 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from jobstore.formats import FORMATS
-from jobstore.formats.contract import Call, Failure, Format, Limits, Poll
+from jobstore.formats.contract import Call, Failure, Format, Index, Limits, Poll, Several
 
 _NAMES: Final = re.compile(r"\{(\w+)\}")
 _ANY: Final = ("bad-request", "unauthorized", "forbidden", "throttled", "unavailable")  # may come of every call
 _WITH_A_BODY: Final = ("timeout", "too-large", "unsupported-media-type", "malformed")
+_AT: Final = {
+    "name": "at",
+    "in": "query",
+    "schema": {"type": "string"},
+    "description": "A position, or a time of the past: the answer is what it was then",
+}
 _MEANS: Final = {
     "id": "The job's id, as this vendor writes it",
     "account": "The key's account",
@@ -57,8 +63,10 @@ def _call(format: Format[Any], call: Call[Any], path: str, operation: str) -> di
         }
         for name in _NAMES.findall(path)
     ] + [{"name": name, "in": "query", "schema": schema} for name, schema in call.query.items()]
-    bare = isinstance(call, Limits) or (isinstance(call, Poll) and call.reply is None)
-    met = _ANY if bare else _ANY + _WITH_A_BODY
+    if isinstance(call, Poll | Index | Several):
+        parameters.append(_AT)
+    bare = isinstance(call, Poll) and call.reply is None
+    met = _ANY if isinstance(call, Limits) else (*_ANY, "malformed") if bare else _ANY + _WITH_A_BODY
     refusals = {*call.refusals, *(format.fail(Failure(name, "")).status for name in met)}
     described: dict[str, Any] = {
         "operationId": operation,

@@ -88,6 +88,7 @@ def _paths() -> dict[str, Any]:
     }  # fmt: skip
     in_format = _query("format", {"type": "string", "enum": list(PROJECTIONS), "default": "native"})
     limit = _query("limit", {"type": "integer", "minimum": 1, "maximum": PAGE, "default": 100})
+    at = _query("at", {"type": "string"}, "A position or a time of the past: the answer is what it was then")
     repeat = _header(
         "Idempotency-Key", {"type": "string", "maxLength": 255}, "The same key twice gives the first answer"
     )
@@ -105,12 +106,13 @@ def _paths() -> dict[str, Any]:
             "get": _call(
                 "list", "Jobs, newest first",
                 {"200": _answer("A page", _object(jobs=_array(_ref("Job")), next={"type": ["string", "null"]}))},
-                (422,),
+                (412, 422),
                 [
                     _query("state", {"type": "string", "enum": _PHASES}),
                     _query("kind", {"type": "string"}),
                     _query("user", {"type": "string"}),
                     in_format,
+                    at,
                     _query("limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),
                     _query("cursor", {"type": "string"}),
                 ],
@@ -123,7 +125,7 @@ def _paths() -> dict[str, Any]:
                 (404, 410, 412, 422),
                 [
                     in_format,
-                    _query("at", {"type": "string"}, "A position or a time of the past"),
+                    at,
                     _query("after", {"type": "integer"}, "Never answer from before that position"),
                     _header("If-None-Match", {"type": "string"}, "The version that the client knows"),
                     _header("Prefer", {"type": "string"}, "wait=SECONDS, with If-None-Match: wait for a change"),
@@ -239,7 +241,12 @@ def _job() -> dict[str, Any]:
 
 def _event() -> dict[str, Any]:
     count = {"type": "integer", "minimum": 1}
-    return _object(
+    event = _object(
         position=count, job=count, version=count, type={"type": "string"},
         at={"type": "string", "format": "date-time"}, data={"type": "object"}, by={"type": "string"},
     )  # fmt: skip
+    event["properties"]["trace"] = {
+        "type": "string",
+        "description": "The request that said it: its idempotency key, `trace ID` or `request ID`; not there without any",
+    }
+    return event

@@ -7,7 +7,6 @@ from aiohttp import web
 
 from jobstore.store import Store
 from jobstore.store.accounts import Principal
-from jobstore.store.clock import now
 from jobstore.web import conditions
 from jobstore.web.naming import STORE
 from jobstore.web.problems import Problem
@@ -35,7 +34,7 @@ async def find(store: Store, account_id: int, text: str) -> Moment:
         head = await store.history.head(account_id)
         if at > head:
             raise Problem("not-reached", f"the log ends at position {head}", position=head)
-        return Moment(at, await store.history.time_of(account_id, at) or now())
-    if at > now():
+        return Moment(at, await store.history.time_of(account_id, at) or store.clock())
+    if at > store.clock():
         raise Problem("malformed", "at is in the future")
     return Moment(await store.history.position_at(account_id, at), at)

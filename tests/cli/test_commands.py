@@ -137,7 +137,7 @@ def test_a_job_is_shown_as_it_is_and_as_it_was(filled: str) -> None:
 def test_a_history_in_a_pipe_is_one_line_an_event_with_as_many_columns_and_no_colour(filled: str) -> None:
     done = run("history", "1", "--dsn", filled)
     lines = [line.split("\t") for line in done.stdout.split("\n")[:-1]]
-    assert [len(line) for line in lines] == [6] * 6
+    assert [len(line) for line in lines] == [7] * 6
     assert [line[4] for line in lines] == [
         "queued", "started", "progressed", "annotated", "output_produced", "completed"
     ]  # fmt: skip
@@ -184,6 +184,8 @@ WRONG_USE: list[tuple[Any, ...]] = [
     ("account", "set", "acme", "virtool=5.0", "zendesk=1999"), ("account", "set", "acme", "=current"),
     ("account", "create", "new", "--revision", "rate=5/hour"), ("account", "create", "new", "--revision", "zendesk="),
     ("account", "create", "new", "--revision", "virtool=current"),
+    ("erase", "1"), ("erase", "no job", "--reason", "r"), ("history", "1", "--format", "none"), ("project",),
+    ("project", "none"), ("project", "native", "--workers", "0"),
 ]  # fmt: skip
 
 
@@ -224,7 +226,7 @@ def test_a_database_that_is_not_there_is_named(dsn: str) -> None:
 HELP: list[tuple[str, ...]] = [
     (), ("serve",), ("demo",), ("migrate",), ("account",), ("account", "create"), ("account", "list"),
     ("account", "set"), ("account", "show"), ("key",), ("key", "create"), ("key", "list"), ("key", "revoke"), ("show",),
-    ("history",), ("replay",),
+    ("history",), ("replay",), ("erase",), ("project",),
 ]  # fmt: skip
 
 

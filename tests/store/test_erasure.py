@@ -11,6 +11,7 @@ import pytest
 from jobstore.formats import FORMATS, PROJECTIONS, native
 from jobstore.job import commands as c
 from jobstore.job.events import JobErased
+from jobstore.job.projection import ANYBODY
 from jobstore.store import Store, memos, views
 from jobstore.store.batch import Append, NoSuchAccount, NoSuchJob
 from jobstore.store.chain import digest
@@ -53,7 +54,7 @@ async def personal(store: Store, account: int, *life: c.Command, **more: Any) ->
 
 def dumped(dsn: str) -> str:
     """All that pg_dump writes of the database, statistics too."""
-    command = [_wheel() / f"pginstall{VERSION}" / "bin" / "pg_dump", "--statistics", "--dbname", dsn]
+    command = [str(_wheel() / f"pginstall{VERSION}" / "bin" / "pg_dump"), "--statistics", "--dbname", dsn]
     return subprocess.run(command, capture_output=True, check=True, timeout=60).stdout.decode()
 
 
@@ -68,14 +69,16 @@ async def shown(node: Store, account: int, job: int) -> str:
             past = await node.past.where(account, job, position)
             if past is not None:
                 view = await node.past.view(account, job, past, projection)
-                bodies.append(projection.show(view, views.ANYBODY, now()))
+                bodies.append(projection.show(view, ANYBODY, now()))
     return b"\n".join(bodies).decode()
 
 
 async def hashes(dsn: str, last: int) -> list[Any]:
     """All of the log up to this position but what was said."""
     return await query(
-        dsn, "SELECT position, job, version, type, at, by, trace, hash FROM events WHERE position <= $1", last
+        dsn,
+        "SELECT position, job, version, type, at, by, trace, hash FROM events WHERE position <= $1 ORDER BY 1",
+        last,
     )
 
 
