@@ -241,6 +241,6 @@ def _event() -> dict[str, Any]:
     )  # fmt: skip
     event["properties"]["trace"] = {
         "type": "string",
-        "description": "The request that said it: its idempotency key, `trace ID` or `request ID`; not there without any",
+        "description": "The request that said it: its idempotency key, `trace ID` or `request ID`, if it had one",
     }
     return event

@@ -104,7 +104,9 @@ async def test_every_field_of_a_job_and_of_an_event_is_described(client: Client)
     await _live(client)
     schemas = describe()["components"]["schemas"]
     assert set(await (await client.ask("GET", "/jobs/1")).json()) == set(schemas["Job"]["properties"])
-    (event,) = (await (await client.ask("GET", "/events?limit=1")).json())["events"]
+    note = {"type": "annotated", "note": "traced"}
+    told = await client.ask("POST", "/jobs/1/events", json=note, headers={"X-Request-Id": "r"})
+    (event,) = (await told.json())["events"]
     assert set(event) == set(schemas["Event"]["properties"])
 
 
