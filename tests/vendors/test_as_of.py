@@ -206,7 +206,7 @@ async def test_how_long_a_job_has_run_does_not_depend_on_who_asked_before_in_the
     await client.report(job, {"type": "started"})
     begin = clock.at
     address = f"/acme/api/jobs/{job}"
-    for after in (0, 0.25, 1.25, 2, 2.125, 3.5):
+    for after in (0, 0.25, 1.25, 2, 3, 4.5):
         clock.at = begin + timedelta(seconds=after)
         polled, listed = await see(client, address), await client.ask("GET", "/acme/api/jobs")
         assert [orjson.loads(polled[1])] == await listed.json()
