@@ -22,8 +22,6 @@ class Moment(NamedTuple):
 
 async def moment(request: web.Request, who: Principal) -> Moment | None:
     """The moment that is asked for; None for the present. Raises Problem for one that has not come yet."""
-    if not request.rel_url.raw_query_string:  # polls are many, and mostly ask for nothing
-        return None
     text = request.query.get("at")
     return None if text is None else await find(request.app[STORE], who.account_id, text)
 
