@@ -10,7 +10,7 @@ from rich.console import Console
 from jobstore.cli.place import Place, place_options
 from jobstore.cli.running import account_named, with_store
 from jobstore.formats import FORMATS, PROJECTIONS
-from jobstore.job.projection import Audience
+from jobstore.job.projection import Audience, tick
 from jobstore.store import Store
 from jobstore.store.accounts import Mistaken
 from jobstore.store.views import Where
@@ -45,7 +45,7 @@ def show(job: str, format_name: str, at: str | None, account: str | None, place:
             return (await store.views.show_exactly(account_id, number, where, projection, audience)).body
         then = await store.history.time_of(account_id, moment) if isinstance(moment, int) else moment
         view = await store.past.view(account_id, number, where, projection)
-        return projection.show(view, audience, then or store.clock())
+        return projection.show(view, audience, tick(then or store.clock()))
 
     body = with_store(place, work)
     console = Console()

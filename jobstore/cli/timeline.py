@@ -16,6 +16,7 @@ from jobstore.cli.running import account_named, with_store
 from jobstore.formats import PROJECTIONS, native
 from jobstore.job import codec
 from jobstore.job.events import JobRemoved
+from jobstore.job.projection import tick
 from jobstore.store import Store
 from jobstore.store.accounts import Mistaken
 from jobstore.store.history import Entry
@@ -70,7 +71,7 @@ async def _moments(store: Store, account: str | None, job: str, format_name: str
     async for page in store.history.pages_of_job(account_id, number):
         for entry in page:
             view = projection.fold((entry.recorded(),), view)
-            moments.append(Moment(entry, projection.show(view, audience, entry.at)))
+            moments.append(Moment(entry, projection.show(view, audience, tick(entry.at))))
     if not moments:
         raise Mistaken(f"there is no job {job}")
     return moments

@@ -24,6 +24,12 @@ class Audience(NamedTuple):
 ANYBODY: Final = Audience()
 
 
+def tick(at: datetime) -> datetime:
+    """The moment as of which a view is shown at `at`. Views change once a second, so those of a second are all one,
+    whoever asked first, and whoever asks later for what they were."""
+    return at.replace(microsecond=0)
+
+
 def _stands_still(_: Any) -> bool:
     return False
 
@@ -33,7 +39,7 @@ class Projection(Generic[V]):
     """A fold with a name. `revision` says which fold made a memo: a memo of another revision is not read.
 
     `evolve` may change the view that it is given and must return it; `show` renders a view as the bytes of an answer,
-    for an audience and as of a moment. `runs` says whether that answer changes as time goes by, once a second.
+    for an audience and as of a tick. `runs` says whether that answer changes as time goes by, once a second.
     """
 
     name: str

@@ -43,7 +43,7 @@ WHERE account_id = $1 AND number = $2
 VIEWS: Final = "DELETE FROM views WHERE account_id = $1 AND job = $2"
 # Dead rows, and what the planner's statistics of users and claims still quote.
 TIDY: Final = "VACUUM (ANALYZE) events, jobs, views"
-_SECONDS: Final = 3600.0  # that tidying up may take
+_SECONDS: Final = 3600.0  # that a statement may take: a job may have millions of events
 
 
 class Erased(NamedTuple):
@@ -96,7 +96,7 @@ class Erasure:
             raise outcome
         written = await write(connection, draft)
         assert written, "the head is locked"
-        await connection.execute(PAYLOADS, account_id, *zip(*changed, strict=True))
+        await connection.execute(PAYLOADS, account_id, *zip(*changed, strict=True), timeout=_SECONDS)
         state = _encode_state(draft.states[account_id][job].state).decode()
         await connection.execute(ROW, account_id, job, queued.user, queued.claim, state, outcome.version)
         await connection.execute(VIEWS, account_id, job)

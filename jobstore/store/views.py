@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from jobstore.job import codec
 from jobstore.job.events import JobErased
-from jobstore.job.projection import ANYBODY, Audience, Projection, V
+from jobstore.job.projection import ANYBODY, Audience, Projection, V, tick
 from jobstore.store.batch import Appended
 from jobstore.store.clock import now
 from jobstore.store.coalesce import Coalescer
@@ -148,14 +148,14 @@ class Views:
         folded = self._folded.get(slot)
         if folded is None or folded.version < where.version:
             folded = await self._bring(slot, where, projection)
-        return folded.version, of(folded.view, self._clock())
+        return folded.version, of(folded.view, tick(self._clock()))
 
     async def look_exactly(
         self, account_id: int, number: int, where: Where, projection: Projection[V], of: Callable[[V, datetime], T]
     ) -> T:
         """Like `look`, at `where` and not later."""
         folded = await self._exactly((account_id, number, projection.name), where, projection)
-        return of(folded.view, self._clock())
+        return of(folded.view, tick(self._clock()))
 
     def take_in(self, account_id: int, appended: Appended, projection: Projection[Any]) -> Where:
         """Where an append of this process left its job; what was just recorded need not be read back."""
@@ -273,11 +273,11 @@ class Views:
         if (
             shown is not None
             and shown.audience == audience
-            and (shown.second is None or shown.second == self._clock().replace(microsecond=0))
+            and (shown.second is None or shown.second == tick(self._clock()))
         ):
             return shown
-        at = self._clock()
-        second = at.replace(microsecond=0) if projection.runs(folded.view) else None
+        at = tick(self._clock())
+        second = at if projection.runs(folded.view) else None
         body = projection.show(folded.view, audience, at)
         folded.shown = shown = Shown(folded.version, folded.position, body, audience, second)
         size = LEAST + 4 * len(body)

@@ -111,8 +111,8 @@ async def _poll(format: Format[Any], call: Poll[Any], request: web.Request) -> w
     who, to = await _who(request, "read", format, of_job=True)
     number = await number_in(request, who, format)
     store = request.app[STORE]
-    then = await moment(request, who)
-    if then is not None:
+    # Polls are many, and mostly ask for nothing.
+    if request.rel_url.raw_query_string and (then := await moment(request, who)) is not None:
         return await _poll_past(format, call, request, who, to, number, then)
     where = await store.views.where(who.account_id, number)
     if where is None or where.removed:

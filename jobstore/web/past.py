@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
+from jobstore.job.projection import tick
 from jobstore.store import Store
 from jobstore.store.accounts import Principal
 from jobstore.web import conditions
@@ -21,8 +22,6 @@ class Moment(NamedTuple):
 
 async def moment(request: web.Request, who: Principal) -> Moment | None:
     """The moment that is asked for; None for the present. Raises Problem for one that has not come yet."""
-    if not request.rel_url.raw_query_string:  # polls are many, and mostly ask for nothing
-        return None
     text = request.query.get("at")
     return None if text is None else await find(request.app[STORE], who.account_id, text)
 
@@ -34,7 +33,7 @@ async def find(store: Store, account_id: int, text: str) -> Moment:
         head = await store.history.head(account_id)
         if at > head:
             raise Problem("not-reached", f"the log ends at position {head}", position=head)
-        return Moment(at, await store.history.time_of(account_id, at) or store.clock())
+        return Moment(at, tick(await store.history.time_of(account_id, at) or store.clock()))
     if at > store.clock():
         raise Problem("malformed", "at is in the future")
-    return Moment(await store.history.position_at(account_id, at), at)
+    return Moment(await store.history.position_at(account_id, at), tick(at))

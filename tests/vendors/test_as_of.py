@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
+import orjson
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -195,3 +196,19 @@ async def test_a_page_of_few_among_many_is_found_part_by_part(
         listed = await (await client.ask("GET", f"/jobs?state=running&limit={limit}&at={head}")).json()
         assert [job["number"] for job in listed["jobs"]] == found
         assert (listed["next"] is None) == (limit > 1)
+
+
+async def test_how_long_a_job_has_run_does_not_depend_on_who_asked_before_in_the_same_second(
+    client: Client, clock: Clock
+) -> None:
+    job = await client.submit()
+    clock.at += timedelta(seconds=0.75)
+    await client.report(job, {"type": "started"})
+    begin = clock.at
+    address = f"/acme/api/jobs/{job}"
+    for after in (0, 0.25, 1.25, 2, 3, 4.5):
+        clock.at = begin + timedelta(seconds=after)
+        polled, listed = await see(client, address), await client.ask("GET", "/acme/api/jobs")
+        assert [orjson.loads(polled[1])] == await listed.json()
+        at = clock.at.isoformat().replace("+00:00", "Z")
+        assert await see(client, then(address, at)) == polled
