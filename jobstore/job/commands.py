@@ -6,7 +6,7 @@ ValueError, which msgspec turns into a ValidationError that names the field.
 """
 
 from typing import Annotated as Meta
-from typing import Any
+from typing import Any, final
 
 from msgspec import Meta as Bound
 from msgspec import Struct
@@ -22,6 +22,7 @@ class _Command(Struct, frozen=True, kw_only=True, tag_field="type", forbid_unkno
     """An unknown field is refused: a typing mistake must not be taken for silence."""
 
 
+@final
 class Submit(_Command, frozen=True, tag="queued"):
     """Make a new job. `uid`, 32 hex digits, is drawn by the caller of the core; the rest is as in JobQueued."""
 
@@ -151,6 +152,7 @@ Report = (
 """What can be said of a job that exists."""
 
 
+@final
 class Erase(Struct, frozen=True, kw_only=True):
     """Take out of the job's history what was said so far: these fields, or all. No client can say so: who keeps the
     store does."""

@@ -134,8 +134,9 @@ def decide(state: State, command: Command) -> tuple[Event, ...]:
 
     Raises Refused when the command makes no sense for the state.
     """
-    if isinstance(command, Submit):
-        if state.phase is not None:
+    phase = state.phase
+    if type(command) is Submit:
+        if phase is not None:
             raise Refused("the job exists already")
         return (
             JobQueued(
@@ -148,10 +149,9 @@ def decide(state: State, command: Command) -> tuple[Event, ...]:
                 claim=command.claim,
             ),
         )
-    phase = state.phase
     if phase is None:
         raise Refused("there is no such job")
-    if isinstance(command, Erase):  # whatever the job's state: it is about what is kept, not about the job
+    if type(command) is Erase:  # whatever the job's state: it is about what is kept, not about the job
         return (JobErased(reason=command.reason, fields=command.fields),)
     event = _event(command)
     if _already(state, event):
@@ -160,7 +160,7 @@ def decide(state: State, command: Command) -> tuple[Event, ...]:
         raise Refused("the job was removed; its history takes no more")
     if phase not in TAKES[type(command)]:
         raise Refused(_reason(phase, command))
-    if isinstance(event, ProgressReported) and (event.done is not None or event.total is not None):
+    if type(event) is ProgressReported and (event.done is not None or event.total is not None):
         progress = state.progress.after(event)
         if progress.done is not None and progress.total is not None and progress.done > progress.total:
             raise Refused(f"done ({progress.done}) is more than the job's total ({progress.total})")

@@ -132,6 +132,44 @@ class Remembered(NamedTuple):
     position: int
 
 
+class Moved(Struct, frozen=True):
+    """What changes in a job's row."""
+
+    account_id: int
+    number: int
+    version: int
+    phase: str | None
+    removed: bool
+    state: str
+
+
+class Fresh(Struct, frozen=True):
+    """A new job's row."""
+
+    account_id: int
+    number: int
+    uid: str
+    kind: str
+    user_name: str | None
+    phase: str | None
+    removed: bool
+    version: int
+    state: str
+    claim: str | None
+
+
+class Used(Struct, frozen=True):
+    """An idempotency key's row; `digest` in hex."""
+
+    account_id: int
+    key: str
+    digest: str
+    job: int
+    first_version: int
+    last_version: int
+    position: int
+
+
 @dataclass(slots=True)
 class Taken:
     """What new jobs cannot have, as far as a batch asks for it, with the accounts in which that is so."""
@@ -165,7 +203,6 @@ class Draft:
     ) -> None:
         self.heads = heads
         self.before = {account_id: head.hash for account_id, head in heads.items()}
-        self.now = now
         self.outcomes: list[tuple[Append, Appended | Exception]] = []
         self.events: list[tuple[Any, ...]] = []
         self.states: dict[int, dict[int, Known]] = {account_id: {} for account_id in heads}
@@ -175,7 +212,8 @@ class Draft:
         self._jobs = jobs
         self._remembered = remembered
         self._taken = taken
-        self._at, self._microseconds = now, microseconds(now)  # the moment converted last, mostly that of all
+        moments = {account_id: max(now, head.at) for account_id, head in heads.items()}
+        self._moments = {account_id: (at, microseconds(at)) for account_id, at in moments.items()}
 
     def add(self, requests: Iterable[Append]) -> None:
         """Decide `requests` in order."""
@@ -196,24 +234,31 @@ class Draft:
         """Whether there is anything to write."""
         return bool(self.events or self.keys)
 
-    def moved(self) -> list[tuple[Any, ...]]:
+    def moved(self) -> "list[Moved]":
         """The rows of jobs that existed before and are due for writing."""
         return [
-            (account_id, number, known.version, state.phase, state.removed, _encode_state(state).decode())
+            Moved(account_id, number, known.version, state.phase, state.removed, _encode_state(state).decode())
             for account_id, number in self.due - self.created.keys()
             for known in (self.states[account_id][number],)
             for state in (known.state,)
         ]
 
-    def fresh(self) -> list[tuple[Any, ...]]:
+    def fresh(self) -> "list[Fresh]":
         """The rows of jobs that this batch makes."""
         return [
-            (account_id, number, queued.uid, queued.kind, queued.user,
-             state.phase, state.removed, known.version, _encode_state(state).decode(), queued.claim)
+            Fresh(account_id, number, queued.uid, queued.kind, queued.user,
+                  state.phase, state.removed, known.version, _encode_state(state).decode(), queued.claim)
             for (account_id, number), queued in self.created.items()
             for known in (self.states[account_id][number],)
             for state in (known.state,)
         ]  # fmt: skip
+
+    def used(self) -> "list[Used]":
+        """The rows of idempotency keys that this batch uses."""
+        return [
+            Used(account_id, key, was.digest.hex(), was.job, was.first_version, was.last_version, was.position)
+            for (account_id, key), was in self.keys.items()
+        ]
 
     def _settle(self, request: Append) -> Appended:
         account_id = request.account_id
@@ -249,15 +294,13 @@ class Draft:
         if added:
             rows: list[tuple[Any, ...]] = []
             position, hash = head.position, head.hash
-            at = max(self.now, head.at)
-            if at is not self._at:
-                self._at, self._microseconds = at, microseconds(at)
+            at, since_1970 = self._moments[account_id]
             by, trace = request.by, request.trace if request.key is None else request.key
             for event in added:
                 position += 1
                 version += 1
                 type, data = codec.name(event), codec.encode(event)
-                hash = link(hash, position, number, version, type, self._microseconds, by, trace, digest(data))
+                hash = link(hash, position, number, version, type, since_1970, by, trace, digest(data))
                 rows.append((account_id, position, number, version, type, at, data, by, trace, hash))
                 recorded.append(Recorded(position, number, version, at, by, event, trace))
             # Nothing is staged before this line, and nothing fails after it.

@@ -28,9 +28,9 @@ def genesis(account: str) -> bytes:
     return sha256(b"jobstore log v1\n" + account.encode()).digest()
 
 
-def digest(data: str) -> bytes:
-    """What the chain covers of a payload."""
-    return sha256(data.encode()).digest()
+def digest(data: str) -> str:
+    """What the chain covers of a payload, in hex."""
+    return sha256(data.encode()).hexdigest()
 
 
 def link(
@@ -42,11 +42,11 @@ def link(
     at: int,
     by: str,
     trace: str | None,
-    digest: bytes,
+    digest: str,
 ) -> bytes:
     """The hash of one event; `before` is the hash of the event at the position before it, `digest` the payload's."""
     header = (
         f"jobstore event v1\n{position}\n{job}\n{version}\n{type}\n{at}\n{quote(by)}\n"
-        f"{'null' if trace is None else quote(trace)}\n{digest.hex()}\n"
+        f"{'null' if trace is None else quote(trace)}\n{digest}\n"
     )
     return sha256(before + header.encode()).digest()

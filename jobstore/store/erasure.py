@@ -116,7 +116,7 @@ async def _found(connection: Connection, account_id: int, job: int, fields: Coll
         for position, _, type, data, erased in rows:
             kept = remains(type, data, fields)
             if kept != data:
-                changed.append((position, kept, digest(data) if erased is None else erased))
+                changed.append((position, kept, bytes.fromhex(digest(data)) if erased is None else erased))
             event = codec.decode(type, kept)
             queued = queued or event
             state = evolve(state, event)

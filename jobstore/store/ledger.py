@@ -38,7 +38,9 @@ class Ledger:
 
     def __init__(self, postgres: Postgres, *, patience: float = 10.0, clock: Callable[[], datetime] = now) -> None:
         self._patience = patience
+        self.postgres = postgres
         self.writer = Writer(postgres, clock)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._common = _Lane(self, alone=False)
         self._apart: dict[int, _Lane] = {}
         self._waiting = asyncio.Semaphore(max(1, postgres.connections // 2))  # who waits for a lock holds a connection
@@ -54,7 +56,9 @@ class Ledger:
         The future raises Refused, NoSuchJob, Conflict, IdTaken, Claimed or KeyReused: nothing was recorded. Or
         Unavailable: it is not known whether it was recorded; asking again with the same idempotency key is safe.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:  # kept: to ask for the running loop is a call of the operating system
+            loop = self._loop = asyncio.get_running_loop()
         request.future = loop.create_future()
         request.deadline = loop.time() + self._patience
         self._apart.get(request.account_id, self._common).put(request)
@@ -85,6 +89,7 @@ class _Lane:
         self.task: asyncio.Task[None] | None = None
         self._ledger = ledger
         self._alone = alone
+        self._line = ledger.postgres.line()
         self._queues: dict[int, deque[Append]] = {}
         self._next: list[Append] = []
         self._committed: list[Draft] = []  # to be answered
@@ -132,6 +137,7 @@ class _Lane:
             if self._alone:
                 apart = self._ledger._apart
                 self._ledger._apart = {account_id: lane for account_id, lane in apart.items() if lane is not self}
+            await self._line.rest()
 
     def _half(self) -> int:
         """How many to take when nothing is being written: half of many, so that the other half is decided meanwhile."""
@@ -159,7 +165,11 @@ class _Lane:
         pause = 0.02
         while batch := self._in_time(batch, failure):
             try:
-                if draft is not None and len(draft.outcomes) == len(batch) and await ledger.writer.write_ahead(draft):
+                if (
+                    draft is not None
+                    and len(draft.outcomes) == len(batch)
+                    and await ledger.writer.write_ahead(draft, self._line)
+                ):
                     result = Written(draft, [])
                 else:
                     wait = self._alone or unsure is not None

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
 import asyncpg
@@ -101,6 +101,10 @@ class Postgres:
         async with self._pool.acquire(timeout=self.patience) as connection:
             yield connection
 
+    def line(self) -> "Line":
+        """A connection to use again and again, see there."""
+        return Line(self)
+
     @asynccontextmanager
     async def change(self) -> AsyncIterator[Connection]:
         """A transaction. Raises Unavailable when it cannot be had, or when it is not known whether it was committed."""
@@ -130,6 +134,36 @@ class Postgres:
                     raise Unavailable(f"Postgres does not answer: {describe(error)}") from error
                 await asyncio.sleep(pause)
                 pause = min(1.0, pause * 2)
+
+
+class Line:
+    """One connection for many uses in a row: to take it from the pool and give it back costs as much as a small write.
+
+    It is taken by the first use and kept until `rest`, or until a use fails.
+    """
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+        self._held: AbstractAsyncContextManager[Connection] | None = None
+        self._connection: Connection | None = None
+
+    async def use(self, statement: Callable[[Connection], Awaitable[T]]) -> T:
+        """What `statement` gives. Raises what asyncpg raises."""
+        if self._connection is None:
+            held = self._postgres.connection()
+            self._connection = await held.__aenter__()
+            self._held = held
+        try:
+            return await statement(self._connection)
+        except BaseException:
+            await self.rest()
+            raise
+
+    async def rest(self) -> None:
+        """Give the connection back, if there is one."""
+        held, self._held, self._connection = self._held, None, None
+        if held is not None:
+            await held.__aexit__(None, None, None)
 
 
 async def _leave(connection: Connection) -> None:

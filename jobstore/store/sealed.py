@@ -62,7 +62,7 @@ class Sealed(NamedTuple):
 
     def after(self, before: bytes) -> bytes:
         """The hash that this event has where it follows on `before`."""
-        payload = digest(self.data) if self.erased is None else self.erased
+        payload = digest(self.data) if self.erased is None else self.erased.hex()
         position, job, version, type, at, by, trace = self[:7]
         return link(before, position, job, version, type, microseconds(at), by, trace, payload)
 

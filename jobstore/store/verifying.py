@@ -79,7 +79,7 @@ def follow(end: End, page: list[Sealed]) -> int:
     due, before = end
     for index, (position, job, version, type, at, by, trace, data, erased, hash) in enumerate(page):
         due += 1
-        payload = digest(data) if erased is None else erased
+        payload = digest(data) if erased is None else erased.hex()
         if position != due or link(before, position, job, version, type, microseconds(at), by, trace, payload) != hash:
             return index
         before = hash

@@ -44,7 +44,7 @@ async def _assert_account(connection: "asyncpg.Connection[Any]", account_id: int
     hash = genesis(name)
     jobs: dict[int, list[Recorded]] = {}
     for position, job, version, type, at, data, by, trace, erased, stored in rows:
-        payload = digest(data) if erased is None else erased
+        payload = digest(data) if erased is None else erased.hex()
         hash = link(hash, position, job, version, type, microseconds(at), by, trace, payload)
         assert hash == stored, f"the chain of {name} breaks at {position}"
         events = jobs.setdefault(job, [])

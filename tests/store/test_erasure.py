@@ -86,7 +86,7 @@ async def test_a_dump_taken_afterwards_has_none_of_it_and_the_chain_holds(
     store: Store, account: int, dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(views, "MEMO_AFTER", 2)
-    job = await personal(store, account, key="k", digest=digest(SECRET))
+    job = await personal(store, account, key="k", digest=bytes.fromhex(digest(SECRET)))
     other = await new_job(store, account)
     await shown(store, account, job)
     await store.views.close()
