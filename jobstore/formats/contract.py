@@ -273,11 +273,6 @@ def dashed(uid: str) -> str:
     return f"{uid[:8]}-{uid[8:12]}-{uid[12:16]}-{uid[16:20]}-{uid[20:]}"
 
 
-def second(at: datetime | None) -> str | None:
-    """A moment to the second, ISO 8601 with Z."""
-    return None if at is None else f"{at.replace(tzinfo=None).isoformat(timespec='seconds')}Z"
-
-
 def convert(body: Any, type: type[T]) -> T:
     """`body` as `type`. Raises Failure: malformed, with the field that is wrong or missing."""
     if not isinstance(body, dict):
@@ -292,9 +287,9 @@ def convert(body: Any, type: type[T]) -> T:
         raise Failure("malformed", f"{name}: {says}" if name else says, fields={name: [says]}) from None
 
 
-def json(value: Any) -> bytes:
-    """A value as JSON. Times are ISO 8601 UTC with Z."""
-    return orjson.dumps(value, option=orjson.OPT_UTC_Z)
+def json(value: Any, *, seconds: bool = False) -> bytes:
+    """A value as JSON. Times are ISO 8601 UTC with Z, to the microsecond or in whole `seconds`."""
+    return orjson.dumps(value, option=orjson.OPT_UTC_Z | (orjson.OPT_OMIT_MICROSECONDS if seconds else 0))
 
 
 def one_of(*words: str, **more: Any) -> Schema:

@@ -29,7 +29,6 @@ from jobstore.formats.contract import (
     number,
     of,
     one_of,
-    second,
 )
 from jobstore.formats.reading import choice, integer, moment, plain, string, text, whole, wrong
 from jobstore.job.commands import Report, RequestStop
@@ -192,16 +191,16 @@ def shown(job: Job, audience: Audience, at: datetime) -> dict[str, Any]:
         "progress": plain(fraction),
         "outputs_count": len(job.outputs),
         "outputs": [_output(job, id, audience) for id in job.outputs],
-        "started_at": second(job.started_at),
-        "created_at": second(job.created_at),
-        "failed_at": second(job.ended_at) if job.phase == "failed" else None,
-        "updated_at": second(job.updated_at),
+        "started_at": job.started_at,
+        "created_at": job.created_at,
+        "failed_at": job.ended_at if job.phase == "failed" else None,
+        "updated_at": job.updated_at,
         "cluster_id": job.cluster_id,
         "package_id": job.package_id,
         "errors": "\n".join(job.errors),
         "url": location(job.id, "", audience),
         "runtime_in_seconds": max(0, int(ran.total_seconds())),
-        "completed_at": second(job.ended_at),
+        "completed_at": job.ended_at,
     }
 
 
@@ -209,19 +208,19 @@ def _output(job: Job, id: int, audience: Audience) -> dict[str, Any]:
     target, url = job.outputs[id], f"{location(job.id, '', audience)}/outputs/{id}"
     return {
         "component_name": target.component_name,
-        "created_at": second(target.created_at),
+        "created_at": target.created_at,
         "id": id,
         "name": target.name,
         "preview_url": f"{url}/preview",
         "records_count": target.records_count,
-        "updated_at": second(target.updated_at),
+        "updated_at": target.updated_at,
         "url": url,
     }
 
 
 def show(job: Job, audience: Audience, at: datetime) -> bytes:
     """The job as JSON."""
-    return json(shown(job, audience, at))
+    return json(shown(job, audience, at), seconds=True)
 
 
 def _with(status: int) -> Callable[[Job, Audience, datetime], Reply]:
@@ -243,7 +242,7 @@ def _named(job: Job, asked: Asked) -> int:
 
 def output(job: Job, asked: Asked, audience: Audience, at: datetime) -> Reply:
     """One output of a job."""
-    return Reply(200, json(_output(job, _named(job, asked), audience)))
+    return Reply(200, json(_output(job, _named(job, asked), audience), seconds=True))
 
 
 def preview(job: Job, asked: Asked, audience: Audience, at: datetime) -> Reply:
@@ -263,7 +262,7 @@ def listed(page: Page, asked: Asked, audience: Audience) -> Reply:
         f'{urlencode([*kept, ("offset", at), ("limit", limit)])}>; rel="{rel}"'
         for rel, at in offsets.items()
     )
-    return Reply(200, json(page.items), {"Link": ", ".join(links)} if offsets else {})
+    return Reply(200, json(page.items, seconds=True), {"Link": ", ".join(links)} if offsets else {})
 
 
 def _left(quota: Quota | None) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -22,6 +22,9 @@ class Audience(NamedTuple):
 
 
 ANYBODY: Final = Audience()
+
+
+TICK: Final = timedelta(seconds=1)
 
 
 def tick(at: datetime) -> datetime:

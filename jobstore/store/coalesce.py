@@ -21,10 +21,13 @@ class Coalescer(Generic[K, V]):
         self._load = load
         self._waiting: dict[K, list[asyncio.Future[V | None]]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def ask(self, key: K) -> V | None:
         """What is found under `key` from now on. Raises what `load` raises."""
-        future: asyncio.Future[V | None] = asyncio.get_running_loop().create_future()
+        if self._loop is None:  # kept: to ask for the running loop is a call of the operating system
+            self._loop = asyncio.get_running_loop()
+        future: asyncio.Future[V | None] = self._loop.create_future()
         waiting = self._waiting.get(key)
         if waiting is None:
             self._waiting[key] = [future]

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from jobstore.job import codec
 from jobstore.job.events import JobErased
-from jobstore.job.projection import ANYBODY, Audience, Projection, V, tick
+from jobstore.job.projection import ANYBODY, TICK, Audience, Projection, V, tick
 from jobstore.store.batch import Appended
 from jobstore.store.clock import now
 from jobstore.store.coalesce import Coalescer
@@ -61,15 +61,15 @@ class Where(NamedTuple):
 class Shown:
     """A job as a format shows it, and the version and position that the view is of.
 
-    It is for one audience, and for one `second` where it changes as time goes by. `head` is for whoever serves it: what
-    goes before the body and is the same each time.
+    It is for one audience, and for the second from `since` where it changes as time goes by. `head` is for whoever
+    serves it: what goes before the body and is the same each time.
     """
 
     version: int
     position: int
     body: bytes
     audience: Audience = ANYBODY
-    second: datetime | None = None
+    since: datetime | None = None
     head: bytes | None = None
 
 
@@ -273,13 +273,13 @@ class Views:
         if (
             shown is not None
             and shown.audience == audience
-            and (shown.second is None or shown.second == tick(self._clock()))
+            and (shown.since is None or shown.since <= self._clock() < shown.since + TICK)
         ):
             return shown
         at = tick(self._clock())
-        second = at if projection.runs(folded.view) else None
+        since = at if projection.runs(folded.view) else None
         body = projection.show(folded.view, audience, at)
-        folded.shown = shown = Shown(folded.version, folded.position, body, audience, second)
+        folded.shown = shown = Shown(folded.version, folded.position, body, audience, since)
         size = LEAST + 4 * len(body)
         if self._folded.get(slot) is folded:
             self._size += size - folded.size

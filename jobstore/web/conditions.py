@@ -24,8 +24,11 @@ def is_known(request: web.Request, version: int) -> bool:
     header = request.headers.get("If-None-Match")
     if header is None:
         return False
+    tag = str(version)
+    if header == f'"{tag}"':  # as it was told, and as almost everybody asks
+        return True
     text = header.strip()
-    return text in ("*", str(version)) or str(version) in _TAG.findall(text)
+    return text in ("*", tag) or tag in _TAG.findall(text)
 
 
 def expected_version(request: web.Request) -> int | None:

@@ -74,14 +74,14 @@ def audience(request: web.Request, who: Principal, name: str) -> Audience:
     """To whom the format of that name shows jobs here. Raises Problem when the Host field cannot be one."""
     format = FORMATS.get(name)
     revision = "" if format is None else who.revisions.get(name, format.revisions[0])
-    return Audience(request.app[URL] or _origin(request.scheme, request.host), who.account, revision)
+    return _audience(request.app[URL], request.scheme, request.host, who.account, revision)
 
 
 @lru_cache(maxsize=1000)
-def _origin(scheme: str, host: str) -> str:
-    if not _HOST.fullmatch(host):
+def _audience(url: str, scheme: str, host: str, account: str, revision: str) -> Audience:
+    if not url and not _HOST.fullmatch(host):
         raise Problem("bad-request", "the Host field is not a host's name")
-    return f"{scheme}://{host}"
+    return Audience(url or f"{scheme}://{host}", account, revision)
 
 
 def _carried_out(format: Format[Any], call: Call[Any]) -> Handler:

@@ -1,5 +1,6 @@
 """Knows the native calls about jobs: submit, poll, list."""
 
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -202,10 +203,15 @@ def _shown(request: web.Request, shown: Shown, wait: float, *, kept: bool) -> we
 
 
 def _unchanged(request: web.Request, where: Where, wait: float) -> web.StreamResponse:
-    headers = {"ETag": f'"{where.version}"', "Jobstore-Position": str(where.position), **_applied(wait)}
-    if not suits(request):
+    if wait or not suits(request):
+        headers = {"ETag": f'"{where.version}"', "Jobstore-Position": str(where.position), **_applied(wait)}
         return web.Response(status=304, headers=headers)
-    return Ready(304, head(304, headers, None), b"")
+    return Ready(304, _unchanged_head(where.version, where.position), b"")
+
+
+@lru_cache(maxsize=10_000)
+def _unchanged_head(version: int, position: int) -> bytes:
+    return head(304, {"ETag": f'"{version}"', "Jobstore-Position": str(position)}, None)
 
 
 def _applied(wait: float) -> dict[str, str]:
