@@ -41,9 +41,13 @@ async def compare(what: str, ours: Measured, theirs: Measured, *, rounds: int, u
     a, b = (statistics.median(column) for column in zip(*pairs, strict=True))
     print(
         f"{what:<62} {statistics.median(ratios):5.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f}, goal {goal})"
-        f"   {a:>9,.0f} against {b:>9,.0f} {unit}",
+        f"   {_figure(a)} against {_figure(b)} {unit}",
         flush=True,
     )
+
+
+def _figure(value: float) -> str:
+    return f"{value:>9,.0f}" if value >= 100 else f"{value:>9.1f}"
 
 
 @contextmanager
