@@ -13,7 +13,7 @@ from aiohttp import web
 from jobstore.cli.demo import play
 from jobstore.store import Store
 from jobstore.store.embedded import Embedded, EmbeddedError
-from jobstore.web.app import RUNNER, application
+from jobstore.web.app import RUNNER, application, settle
 from jobstore.web.hub import LIFE
 
 DRAIN: Final = 5.0  # seconds that requests under way get when the server ends
@@ -45,6 +45,7 @@ async def run(site: Site, listener: socket.socket, server: Embedded | None, anno
         runner = web.AppRunner(app, shutdown_timeout=DRAIN, **RUNNER)
         await runner.setup()
         await web.SockSite(runner, listener, backlog=1024).start()
+        settle()
         announce()
         companions = []
         if server is not None:

@@ -64,13 +64,13 @@ def evolve(job: Job, recorded: Recorded) -> Job:
     """The view after one more event."""
     event = recorded.event
     match event:
+        case ProgressReported():  # the commonest by far
+            job.progress = job.progress.after(event)
         case JobQueued():
             job.id, job.uid = recorded.job, event.uid
             job.progress = Progress(total=event.total)
         case JobStarting() | JobStarted() | JobCancelled():
             job.progress = job.progress.at(event.fraction)
-        case ProgressReported():
-            job.progress = job.progress.after(event)
         case OutputProduced(output=output, key=key) | ResultRecorded(result=output, key=key):
             job.outputs.keep(output, key)
         case RetryScheduled():

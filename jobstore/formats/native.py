@@ -73,6 +73,9 @@ def evolve(job: Job, recorded: Recorded) -> Job:
     job.version, job.position = recorded.version, recorded.position
     job.updated_at = recorded.at
     match event:
+        case ProgressReported():  # the commonest by far
+            _tell(job, event.stage, event.message)
+            job.progress = job.progress.after(event)
         case JobQueued():
             job.number, job.uid = recorded.job, event.uid
             job.kind, job.args, job.user, job.extra = event.kind, event.args, event.user, event.extra
@@ -83,9 +86,6 @@ def evolve(job: Job, recorded: Recorded) -> Job:
         case JobStarted():
             _tell(job, event.stage, event.message, event.fraction)
             job.started_at = recorded.at
-        case ProgressReported():
-            _tell(job, event.stage, event.message)
-            job.progress = job.progress.after(event)
         case OutputProduced():
             job.outputs.keep(event.output, event.key)
         case ResultRecorded():
@@ -224,10 +224,12 @@ def reports(body: Any) -> tuple[Report, ...]:
 def _report(body: Any, place: str) -> Report:
     if not isinstance(body, dict):
         raise msgspec.ValidationError(f"Expected an event as an `object` - at `{place}`")
-    if not isinstance(body.get("type"), str) or body["type"] not in _TYPES:
+    type = body.get("type")
+    command = _TYPES.get(type) if isinstance(type, str) else None
+    if command is None:
         raise msgspec.ValidationError(f"Expected `type` to be one of {', '.join(_TYPES)} - at `{place}.type`")
     try:
-        report: Report = msgspec.convert(body, _REPORT)
+        report: Report = msgspec.convert(body, command)
     except msgspec.ValidationError as error:
         text = str(error)
         raise msgspec.ValidationError(
@@ -236,5 +238,5 @@ def _report(body: Any, place: str) -> Report:
     return report
 
 
-_REPORT: Final[Any] = Report
-_TYPES: Final = tuple(str(command.__struct_config__.tag) for command in get_args(Report))
+# One by one: what a union takes is worked out anew for each value.
+_TYPES: Final[dict[str, type[Any]]] = {str(command.__struct_config__.tag): command for command in get_args(Report)}

@@ -85,13 +85,13 @@ def evolve(job: Job, recorded: Recorded) -> Job:
     """The view after one more event."""
     event = recorded.event
     match event:
+        case ProgressReported():  # the commonest by far
+            job.progress = job.progress.after(event)
         case JobQueued():
             job.uid = event.uid
             job.progress = Progress(total=event.total)
         case JobStarting() | JobStarted():
             job.progress = job.progress.at(event.fraction)
-        case ProgressReported():
-            job.progress = job.progress.after(event)
         case OutputProduced():
             job.outputs.keep(event.output, event.key)
         case ResultRecorded():

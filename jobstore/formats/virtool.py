@@ -159,13 +159,13 @@ def evolve(job: Job, recorded: Recorded) -> Job:
     """The view after one more event. What changes the state, stage, error or progress makes a status record."""
     event, error = recorded.event, None
     match event:
+        case ProgressReported():  # the commonest by far
+            job.progress = job.progress.after(event)
+            _reach(job, event.stage, None)
         case JobQueued():
             job.number, job.kind, job.args, job.user = recorded.job, event.kind, event.args, event.user
             job.proc, job.mem = _amount(event.extra.get("proc")), _amount(event.extra.get("mem"))
             job.progress = Progress(total=event.total)
-        case ProgressReported():
-            job.progress = job.progress.after(event)
-            _reach(job, event.stage, None)
         case Annotated(data={"virtool": {"stage": str() as stage, "progress": int() as percent, "error": error}}):
             _reach(job, stage, min(100, max(0, percent)) / 100)
         case Annotated(data={"virtool": {"error": said}}):

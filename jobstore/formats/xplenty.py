@@ -110,6 +110,8 @@ def evolve(job: Job, recorded: Recorded) -> Job:
     """The view after one more event."""
     event = recorded.event
     match event:
+        case ProgressReported():  # the commonest by far
+            job.progress = job.progress.after(event)
         case JobQueued(args=args):
             job.id, job.created_at = recorded.job, recorded.at
             job.variables = args["variables"] if isinstance(args.get("variables"), dict) else {}
@@ -121,8 +123,6 @@ def evolve(job: Job, recorded: Recorded) -> Job:
         case JobStarted():
             job.progress = job.progress.at(event.fraction)
             job.started_at = recorded.at
-        case ProgressReported():
-            job.progress = job.progress.after(event)
         case OutputProduced():
             _produce(job, event.output if isinstance(event.output, dict) else {}, event.key, recorded.at)
         case RetryScheduled():

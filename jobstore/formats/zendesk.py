@@ -69,14 +69,14 @@ def evolve(job: Job, recorded: e.Recorded) -> Job:
     """The view after one more event."""
     event = recorded.event
     match event:
+        case e.ProgressReported():  # the commonest by far
+            job.progress = job.progress.after(event)
+            _tell(job, event.message)
         case e.JobQueued():
             job.uid, job.kind = event.uid, event.kind
             job.progress = Progress(total=event.total)
         case e.JobStarting() | e.JobStarted():
             job.progress = job.progress.at(event.fraction)
-            _tell(job, event.message)
-        case e.ProgressReported():
-            job.progress = job.progress.after(event)
             _tell(job, event.message)
         case e.JobStopping():
             _tell(job, event.message)

@@ -59,8 +59,13 @@ class Entry(NamedTuple):
 
     def recorded(self) -> Recorded:
         """The event itself. Raises what codec.decode raises."""
-        event = codec.decode(self.type, self.data)
-        return Recorded(self.position, self.job, self.version, self.at, self.by, event, self.trace)
+        return _recorded(*self)
+
+
+def _recorded(
+    position: int, job: int, version: int, type: str, at: datetime, data: str, by: str, trace: str | None
+) -> Recorded:
+    return Recorded(position, job, version, at, by, codec.decode(type, data), trace)
 
 
 class History:
@@ -100,7 +105,7 @@ class History:
             async with connection.transaction(readonly=True):
                 cursor = await connection.cursor(OF_JOB, account_id, job, 0, version)
                 while rows := await cursor.fetch(PAGE):
-                    view = projection.fold((Entry(*row).recorded() for row in rows), view)
+                    view = projection.fold((_recorded(*row) for row in rows), view)
             return view
 
         return await self._postgres.read(fold)

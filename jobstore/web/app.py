@@ -1,5 +1,6 @@
 """Knows which address is answered by what. The application holds a store that somebody else opens and closes."""
 
+import gc
 from collections.abc import Collection
 from typing import Any, Final
 
@@ -35,6 +36,17 @@ ROUTES: Final = (*dialects.routes(), *NATIVE)
 
 # How the app is to be run. Bodies are not unpacked: a small one could keep the loop busy for seconds, whoever sent it.
 RUNNER: Final[dict[str, Any]] = {"access_log": None, "auto_decompress": False}
+
+
+def settle() -> None:
+    """Tell the garbage collector that what is there now stays, and to look for cycles seldom.
+
+    For a process that does nothing but serve, once it is ready to. Nearly all that a request makes is freed when it is
+    let go of, so what is looked through again and again is what is under way: a third of the time of a bulk append.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
 
 
 def application(

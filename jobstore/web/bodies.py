@@ -46,6 +46,8 @@ async def read_any(request: web.Request) -> Any:
 
 async def _read(request: web.Request) -> bytes:
     try:
+        if request.content.is_eof():  # it came with its head, as most do
+            return await request.read()
         async with asyncio.timeout(SECONDS):
             return await request.read()
     except TimeoutError:

@@ -15,6 +15,7 @@ import orjson
 from aiohttp import web
 
 from jobstore.formats import native
+from jobstore.store import Store
 from jobstore.store.accounts import Principal
 from jobstore.store.batch import Append, Appended
 from jobstore.web.bodies import MOST, check_encoding, parse
@@ -28,6 +29,8 @@ LINES: Final = 2000
 BYTES: Final = 4 * 2**20
 CHUNK: Final = 2**16  # bytes read at a time
 STALLED: Final = 60.0  # seconds without the client reading a single answer, after which it is given up
+
+Answer = asyncio.Future[Appended] | Exception  # what a line comes to
 
 _TYPES: Final = (NDJSON, "application/ndjson", "application/jsonl", "application/x-jsonlines")
 
@@ -50,7 +53,10 @@ async def bulk(request: web.Request) -> web.StreamResponse:
             lines = []
             for answer, size in answers:
                 number += 1
-                lines.append(await _line(number, answer))
+                if isinstance(answer, asyncio.Future) and not answer.done():
+                    with suppress(Exception):
+                        await answer
+                lines.append(_line(number, answer))
                 window.release(size)
             async with asyncio.timeout(STALLED):
                 await response.write(b"".join(lines))
@@ -69,18 +75,26 @@ class _Window:
     """Lines read and not yet answered, in order."""
 
     def __init__(self) -> None:
-        self._answers: list[tuple[Any, int]] = []
+        self._answers: list[tuple[Answer, int]] = []
         self._bytes = 0
         self._lines = 0
         self._over = False
         self._filled = asyncio.Event()
         self._room = asyncio.Event()
 
-    async def put(self, answer: Any, size: int) -> None:
-        """Add a line's answer to come; waits while the window is full."""
-        while self._lines >= LINES or self._bytes >= BYTES:
+    async def room(self) -> None:
+        """Wait while the window is full."""
+        while self.full:
             self._room.clear()
             await self._room.wait()
+
+    @property
+    def full(self) -> bool:
+        """Whether no more lines are to be read for now."""
+        return self._lines >= LINES or self._bytes >= BYTES
+
+    def put(self, answer: "Answer", size: int) -> None:
+        """Add a line's answer to come."""
         self._answers.append((answer, size))
         self._lines += 1
         self._bytes += size
@@ -91,7 +105,7 @@ class _Window:
         self._over = True
         self._filled.set()
 
-    async def take(self) -> list[tuple[Any, int]]:
+    async def take(self) -> "list[tuple[Answer, int]]":
         """What stands in line; empty when all lines were taken."""
         while not self._answers and not self._over:
             self._filled.clear()
@@ -108,51 +122,58 @@ class _Window:
 
 async def _read(request: web.Request, who: Principal, window: _Window) -> None:
     """Hand every line to the ledger as it comes."""
-    known_as = trace(request)
+    known_as, store = trace(request), request.app[STORE]
     try:
-        async for line in _lines(request):
-            if line is None:
-                await window.put(Problem("too-large", f"a line has at most {MOST} bytes"), 0)
-                continue
-            try:
-                answer: Any = request.app[STORE].ledger.append(await _append(request, who, line, known_as))
-            except Exception as error:
-                answer = error
-            await window.put(answer, len(line))
+        async for lines in _lines(request):
+            for line in lines:
+                if window.full:
+                    await window.room()
+                if line is None:
+                    window.put(Problem("too-large", f"a line has at most {MOST} bytes"), 0)
+                    continue
+                try:
+                    value = _object(line)
+                    job = value.pop("job")
+                    number = job if type(job) is int and 0 < job < 2**63 else await _number(store, who, job)
+                    answer: Answer = store.ledger.append(_append(who, number, value, line, known_as))
+                except Exception as error:
+                    answer = error
+                window.put(answer, len(line))
     except (ConnectionError, web.RequestPayloadError):
-        await window.put(Problem("bad-request", "the body cannot be read to its end"), 0)
+        window.put(Problem("bad-request", "the body cannot be read to its end"), 0)
     finally:
         window.end()
 
 
-async def _lines(request: web.Request) -> AsyncIterator[bytes | None]:
-    """The lines of the body, empty ones left out; None for one that is too long."""
+async def _lines(request: web.Request) -> AsyncIterator[list[bytes | None]]:
+    """The lines of the body as they arrive, empty ones left out; None for one that is too long."""
     rest = b""
     skipping = False
     while chunk := await request.content.read(CHUNK):
         await asyncio.sleep(0)  # what has arrived is read without a pause, and others have requests too
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            if skipping:
-                skipping = False
-            elif len(line) > MOST:
-                yield None
-            elif line.strip():
-                yield line
+        *ended, rest = (rest + chunk).split(b"\n")
+        if skipping and ended:
+            del ended[0]
+            skipping = False
+        lines = [line if len(line) <= MOST else None for line in ended if line.strip()]
         if skipping:
             rest = b""
         elif len(rest) > MOST:
-            yield None
+            lines.append(None)
             rest, skipping = b"", True
+        yield lines
     if rest.strip() and not skipping:
-        yield rest
+        yield [rest]
 
 
-async def _append(request: web.Request, who: Principal, line: bytes, known_as: str | None) -> Append:
+def _object(line: bytes) -> dict[str, Any]:
     value = parse(line)
     if not isinstance(value, dict) or "job" not in value:
         raise Problem("malformed", "a line is an object with `job` and `type`")
-    number = await _number(request, who, value.pop("job"))
+    return value
+
+
+def _append(who: Principal, number: int, value: dict[str, Any], line: bytes, known_as: str | None) -> Append:
     key = value.pop("idempotency_key", None)
     if key is not None:
         if not isinstance(key, str):
@@ -162,19 +183,17 @@ async def _append(request: web.Request, who: Principal, line: bytes, known_as: s
     return Append(who.account_id, number, native.reports(value), who.by, None, key, digest, known_as)
 
 
-async def _number(request: web.Request, who: Principal, job: Any) -> int:
-    if isinstance(job, int) and not isinstance(job, bool) and 0 < job < 2**63:
-        return job
+async def _number(store: Store, who: Principal, job: Any) -> int:
     if isinstance(job, str):
-        return await number_of(request.app[STORE], who, job)
+        return await number_of(store, who, job)
     raise Problem("not-found", NO_SUCH_JOB)
 
 
-async def _line(number: int, answer: Any) -> bytes:
+def _line(number: int, answer: "Answer") -> bytes:
     try:
         if isinstance(answer, Exception):
             raise answer
-        appended: Appended = await answer
+        appended = answer.result()
     except Exception as error:
         return orjson.dumps({"line": number, **explain(error).body()}) + b"\n"
     return b'{"line":%d,"status":200,"job":%d,"version":%d,"position":%d,"recorded":%d}\n' % (

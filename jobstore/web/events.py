@@ -15,11 +15,12 @@ from jobstore.web.bodies import read_json
 from jobstore.web.credentials import principal
 from jobstore.web.naming import STORE, number_in
 from jobstore.web.problems import Problem, break_off
+from jobstore.web.ready import answer
 
 NDJSON: Final = "application/x-ndjson"
 
 
-async def report(request: web.Request) -> web.Response:
+async def report(request: web.Request) -> web.StreamResponse:
     """POST /jobs/{id}/events"""
     who = await principal(request, "write", of_job=True)
     number = await number_in(request, who)
@@ -37,11 +38,7 @@ async def report(request: web.Request) -> web.Response:
         headers["Idempotency-Replayed"] = "true"
     shown = await store.views.show_after(who.account_id, appended, native.PROJECTION)
     headers["ETag"] = f'"{shown.version}"'
-    return web.Response(
-        body=b'{"events":[' + b",".join(events) + b'],"job":' + shown.body + b"}",
-        content_type="application/json",
-        headers=headers,
-    )
+    return answer(request, 200, headers, b'{"events":[' + b",".join(events) + b'],"job":' + shown.body + b"}")
 
 
 async def history(request: web.Request) -> web.StreamResponse:

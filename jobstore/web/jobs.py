@@ -25,12 +25,12 @@ from jobstore.web.dialects import audience
 from jobstore.web.naming import NO_SUCH_JOB, STORE, number_in
 from jobstore.web.past import Moment, find, moment
 from jobstore.web.problems import Problem
-from jobstore.web.ready import Ready, head, suits
+from jobstore.web.ready import Ready, answer, head, suits
 
 LARGEST: Final = 2**53  # of the numbers that a job can bring along; every JSON reader has it exactly
 
 
-async def submit(request: web.Request) -> web.Response:
+async def submit(request: web.Request) -> web.StreamResponse:
     """POST /jobs"""
     who = await principal(request, "write")
     body, value = await read_json(request)
@@ -57,7 +57,7 @@ async def submit(request: web.Request) -> web.Response:
     headers = {**_headers(shown), "Location": await _location(store, who, appended, wanted.format, to)}
     if appended.repeated:
         headers["Idempotency-Replayed"] = "true"
-    return web.Response(status=202, body=shown.body, content_type="application/json", headers=headers)
+    return answer(request, 202, headers, shown.body)
 
 
 async def poll(request: web.Request) -> web.StreamResponse:

@@ -15,12 +15,13 @@ from aiohttp.web_request import BaseRequest
 from jobstore.web.cors import ORIGIN
 from jobstore.web.telling import ALLOWANCE
 
+_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
 _date = (0, b"")
 
 
 def head(status: int, headers: dict[str, str], length: int | None) -> bytes:
     """The beginning of an answer: the status line and its fields, still open for more. Values must be of one line."""
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
+    lines = [_LINES[status], *[f"{name}: {value}" for name, value in headers.items()]]
     if length is not None:
         lines.append(f"Content-Length: {length}")
     return "\r\n".join(lines).encode("ascii") + b"\r\n"
@@ -45,6 +46,14 @@ class Ready(web.StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         """All is written already."""
+
+
+def answer(request: web.Request, status: int, headers: dict[str, str], body: bytes) -> web.StreamResponse:
+    """An answer of JSON, as bytes that are ready where the request suits."""
+    headers = {"Content-Type": "application/json", **headers}
+    if not suits(request):
+        return web.Response(status=status, body=body, headers=headers)
+    return Ready(status, head(status, headers, len(body)), body)
 
 
 def suits(request: web.Request) -> bool:
