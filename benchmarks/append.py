@@ -1,15 +1,20 @@
-"""Append: the ledger against raw COPY of the same rows, and against itself without the chain; and one caller against a
-bare one-row INSERT transaction."""
+"""Append: the ledger against raw COPY of the same rows, against itself without the chain, and against its peers; and
+one caller against a bare one-row INSERT transaction."""
 
 import asyncio
 import itertools
 import time
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from typing import Any
 from unittest.mock import patch
 
 import asyncpg
 import uvloop
 
-from benchmarks.measure import compare, hardware, options, postgres
+from benchmarks.measure import Measured, Report, alone, postgres
+from benchmarks.peers.best import best
 from jobstore.job.commands import ReportProgress, Start, Submit
 from jobstore.store import Store, batch
 from jobstore.store.batch import Append, Appended
@@ -46,10 +51,12 @@ class Run:
         command = Submit(uid=uuid7(now()), kind="index.build", args={"index": "users"})
         return await self.store.ledger.append(Append(self.account, None, (command, Start(stage="load")), "acme/bench"))
 
-    async def _report(self, job: int) -> None:
-        step = next(self.steps)
-        command = ReportProgress(fraction=step % 9973 / 9973, stage="load", message=f"row {step}")
-        await self.store.ledger.append(Append(self.account, job, (command,), "acme/bench"))
+    def _said(self, count: int) -> list[ReportProgress]:
+        """What callers will say. It is there before the clock runs, as the rows for COPY are."""
+        return [
+            ReportProgress(fraction=step % 9973 / 9973, stage="load", message=f"row {step}")
+            for step in itertools.islice(self.steps, count)
+        ]
 
     async def _rows(self) -> list[asyncpg.Record]:
         """What the ledger has written since the last call, as rows."""
@@ -60,9 +67,12 @@ class Run:
     async def ledger(self) -> float:
         """Events a second, with many callers who each wait for their answer before they say more."""
 
+        append, account, jobs = self.store.ledger.append, self.account, self.jobs
+        said = self._said(EVENTS)
+
         async def caller(index: int) -> None:
-            for turn in range(EVENTS // CALLERS):
-                await self._report(self.jobs[(index + turn * 37) % JOBS])
+            for turn, command in enumerate(said[index::CALLERS]):
+                await append(Append(account, jobs[(index + turn * 37) % JOBS], (command,), "acme/bench"))
 
         begin = time.perf_counter()
         await asyncio.gather(*(caller(index) for index in range(CALLERS)))
@@ -85,9 +95,10 @@ class Run:
 
     async def lone(self) -> float:
         """Microseconds an append, with one caller."""
+        said = self._said(LONE)
         begin = time.perf_counter()
-        for turn in range(LONE):
-            await self._report(self.jobs[turn % JOBS])
+        for turn, command in enumerate(said):
+            await self.store.ledger.append(Append(self.account, self.jobs[turn % JOBS], (command,), "acme/bench"))
         return (time.perf_counter() - begin) / LONE * 1e6
 
     async def insert(self) -> float:
@@ -100,28 +111,53 @@ class Run:
         return (time.perf_counter() - begin) / len(rows) * 1e6
 
 
-async def main(dsn: str, rounds: int) -> None:
+async def _compare(report: Report, dsn: str) -> None:
     connection = await asyncpg.connect(dsn)
     async with Store(dsn) as store:
         run = Run(store, connection, await store.accounts.create("acme"))
         await run.prepare()
-        await compare(
-            f"append, {CALLERS} callers / raw COPY of the same rows",
-            run.ledger, run.copy, rounds=rounds, unit="events/s", goal=">= 0.5",
-        )  # fmt: skip
-        await compare(
-            f"append, {CALLERS} callers / without the chain",
-            run.ledger, run.unchained, rounds=rounds, unit="events/s", goal=">= 0.9",
-        )  # fmt: skip
-        await compare(
-            "append, one caller / bare one-row INSERT transaction",
-            run.lone, run.insert, rounds=rounds, unit="us", goal="<= 3",
-        )  # fmt: skip
+        what = f"{CALLERS} callers"
+        await report.compare(
+            "append", what, "raw COPY of the same rows", run.ledger, run.copy, unit="events/s", goal=">= 0.70"
+        )
+        await report.compare(
+            "append", what, "without the chain", run.ledger, run.unchained, unit="events/s", goal=">= 0.9"
+        )
+        await report.compare(
+            "append", "one caller", "bare one-row INSERT transaction", run.lone, run.insert, unit="us", goal="<= 2.0"
+        )
+        await _against_peers(report, dsn, run.ledger)
     await connection.close()
 
 
-if __name__ == "__main__":
-    arguments = options(__doc__)
-    print(hardware())
+async def _against_peers(report: Report, dsn: str, ours: Measured) -> None:
+    """Each at the concurrency at which it is fastest."""
+    known: tuple[tuple[str, str, Callable[[Any], Any], str], ...] = (
+        ("eventsourcing", "events", lambda peers: peers.Events(dsn), ">= 15"),
+        ("eventsourcing, with functions", "events", lambda peers: peers.Events(dsn, functions=True), ">= 15"),
+        ("procrastinate", "tasks", lambda peers: peers.Tasks(dsn), ">= 15"),
+        ("pgqueuer", "queue", lambda peers: peers.Queue(dsn), ""),
+        ("FastAPI and asyncpg", "endpoint", lambda peers: peers.Endpoint(dsn), ">= 10"),
+    )
+    for name, module, of, goal in known:
+        try:
+            peer = of(import_module(f"benchmarks.peers.{module}"))
+        except ImportError as error:
+            report.lacks("append", f"{CALLERS} callers", name, error)
+            continue
+        async with peer:
+            callers = await best(peer, count=300 if report.quick else 1_000)
+            against = f"{name}, {callers} at once" if callers > 1 else f"{name}, one at a time"
+            count = 500 if report.quick else 2_000
+            theirs = partial(peer.appended, callers, count)
+            await report.compare("append", f"{CALLERS} callers", against, ours, theirs, unit="events/s", goal=goal)
+
+
+def main(report: Report) -> None:
+    """Measure."""
     with postgres() as dsn:
-        uvloop.run(main(dsn, arguments.rounds))
+        uvloop.run(_compare(report, dsn))
+
+
+if __name__ == "__main__":
+    alone(main, __doc__)

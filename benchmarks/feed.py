@@ -4,11 +4,7 @@ import asyncio
 import contextlib
 import os
 import resource
-import shutil
 import socket
-import statistics
-import subprocess
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -18,9 +14,10 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.audience import Audience, audience, percentile
-from benchmarks.http import request
-from benchmarks.measure import compare, hardware, options, postgres
-from benchmarks.poll import process, serve_jobs
+from benchmarks.load import post, request
+from benchmarks.measure import Report, alone, postgres
+from benchmarks.peers.nchan import nchan
+from benchmarks.serving import process, serve_jobs
 from jobstore.job.commands import Start, Submit
 from jobstore.store import Store
 from jobstore.store.batch import Append
@@ -30,59 +27,9 @@ READERS = 1_000
 IDLE = 10_000
 SINGLE = 30  # events a round, one after the other
 BURST = 50  # events at once
-BURSTS = 10  # a round
-SECONDS = 5  # of a steady stream
+BURSTS = 4  # a round
+SECONDS = 3  # of a steady stream
 RATE = 100  # events a second of it
-
-_NCHAN = """
-load_module {module};
-daemon off;
-worker_processes 1;
-worker_rlimit_nofile 40000;
-pid {folder}/pid;
-error_log {folder}/error.log;
-events {{ worker_connections 30000; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    server {{
-        listen 127.0.0.1:{port} backlog=4096;
-        keepalive_requests 1000000;
-        location = /pub {{ nchan_publisher; nchan_channel_id jobs; nchan_message_buffer_length 1000; }}
-        location = /sub {{
-            nchan_subscriber eventsource;
-            nchan_channel_id jobs;
-            nchan_subscriber_first_message newest;
-        }}
-    }}
-}}
-"""
-_MODULES = ("/usr/lib/nginx/modules/ngx_nchan_module.so", "/usr/lib64/nginx/modules/ngx_nchan_module.so")
-
-
-@contextmanager
-def nchan() -> Iterator[int]:
-    """An nginx with nchan (Debian: libnginx-mod-nchan), one worker; its port."""
-    module = next((path for path in _MODULES if Path(path).exists()), None)
-    if module is None or shutil.which("nginx") is None:
-        raise SystemExit("this compares with nginx's nchan: install nginx and libnginx-mod-nchan")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    folder = Path(tempfile.mkdtemp(prefix="jobstore-bench-nchan-", dir="/tmp"))
-    folder.chmod(0o755)
-    (folder / "nginx.conf").write_text(_NCHAN.format(module=module, folder=folder, port=port))
-    server = subprocess.Popen(["nginx", "-c", str(folder / "nginx.conf")], stderr=subprocess.DEVNULL)
-    try:
-        while True:
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            time.sleep(0.05)
-        yield port
-    finally:
-        server.terminate()
-        server.wait()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Publisher:
@@ -111,17 +58,6 @@ async def publisher(port: int) -> AsyncIterator[Publisher]:
     writer.close()
 
 
-def post(path: str, body: str, key: str = "") -> bytes:
-    """A POST, ready to send."""
-    head = [
-        f"POST {path} HTTP/1.1",
-        "Host: localhost",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-    ]
-    return "\r\n".join([*head, *([f"Authorization: Bearer {key}"] if key else []), "", body]).encode()
-
-
 Say = Callable[[int], list[bytes]]  # so many events, as requests
 
 
@@ -132,16 +68,16 @@ def said_natively(key: str) -> Say:
 
     def say(events: int) -> list[bytes]:
         body = ",".join(event % next(counter) for _ in range(events))
-        return [post("/jobs/1/events", body if events == 1 else f"[{body}]", key)]
+        return [post("/jobs/1/events", (body if events == 1 else f"[{body}]").encode(), key)]
 
     return say
 
 
-def said_to_nchan(events: int) -> list[bytes]:
+def said_to_peer(events: int) -> list[bytes]:
     """Theirs: a request an event; the message is what one of ours looks like on the wire."""
     message = (
-        '{"position":104217,"job":1,"version":104216,"type":"annotated","at":"2026-01-31T12:00:00.123456Z",'
-        '"data":{"note":"row 104217 of the table, which is one of many"},"by":"acme/bench"}'
+        b'{"position":104217,"job":1,"version":104216,"type":"annotated","at":"2026-01-31T12:00:00.123456Z",'
+        b'"data":{"note":"row 104217 of the table, which is one of many"},"by":"acme/bench"}'
     )
     return [post("/pub", message)] * events
 
@@ -174,9 +110,9 @@ async def latencies(port: int, crowd: Audience, say: Say) -> list[float]:
     return [1000 * (last - first) for first, last in zip(sent, seen, strict=True)]
 
 
-def milliseconds(told: list[float]) -> str:
-    """Their median and nearly their worst."""
-    return f"median {statistics.median(told):.1f} ms, p99 {percentile(told, 0.99):.1f} ms"
+async def late(port: int, crowd: Audience, say: Say) -> float:
+    """How late, in milliseconds, all but one in a hundred events of a steady stream are at most."""
+    return percentile(await latencies(port, crowd, say), 0.99)
 
 
 @contextmanager
@@ -218,47 +154,98 @@ def stream(path: str, key: str = "") -> bytes:
     return request(path, key or None, "Accept: text/event-stream")
 
 
-def main(dsn: str, rounds: int) -> None:
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(65_536, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),) * 2)
-    key, _ = uvloop.run(prepare(dsn))
-    before = set(children())
-    with process(serve_jobs, dsn) as ours, nchan() as theirs:
-        server = next(pid for pid in children() if pid not in before)
-        say = said_natively(key)
-        uvloop.run(_wake(ours, say))
-        with audience(ours, stream("/feed", key), READERS) as us, audience(theirs, stream("/sub"), READERS) as them:
-            for what, events, times, goal in (
-                ("one event at a time", 1, SINGLE, ">= 1.0"),
-                (f"bursts of {BURST}", BURST, BURSTS, ">= 3"),
-            ):
-                uvloop.run(
-                    compare(
-                        f"feed, {READERS} readers, {what} / nchan",
-                        partial(deliveries, ours, us, say, events=events, times=times),
-                        partial(deliveries, theirs, them, said_to_nchan, events=events, times=times),
-                        rounds=rounds, unit="deliveries/s", goal=goal,
-                    )
-                )  # fmt: skip
-            for name, port, crowd, said in (("jobstore", ours, us, say), ("nchan", theirs, them, said_to_nchan)):
-                told = uvloop.run(latencies(port, crowd, said))
-                print(f"{name}: from sent to the last of {READERS} readers at {RATE} events/s: {milliseconds(told)}")
+def main(report: Report) -> None:
+    """Measure."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(65_536, most), most))
+    with postgres() as dsn:
+        key, _ = uvloop.run(prepare(dsn))
+        before = set(children())
+        with process(serve_jobs, dsn) as port:
+            server = next(pid for pid in children() if pid not in before)
+            say = said_natively(key)
+            uvloop.run(_wake(port, say))
+            _against_nchan(report, port, say, key)
+            _against_sse_starlette(report, port, say, key)
+            _of_readers(report, port, server, key)
 
-            async def calm() -> float:
-                return percentile(await latencies(ours, us, say), 0.99)
 
-            async def disturbed() -> float:
-                with slow_reader(ours, stream("/feed", key)):
-                    return await calm()
+def _against_nchan(report: Report, port: int, say: Say, key: str) -> None:
+    with contextlib.ExitStack() as stack:
+        try:
+            theirs = stack.enter_context(nchan())
+        except FileNotFoundError as error:
+            report.lacks("feed", f"{READERS} readers", "nchan", error)
+            return
+        us = stack.enter_context(audience(port, stream("/feed", key), READERS))
+        them = stack.enter_context(audience(theirs, stream("/sub"), READERS))
+        for what, events, times, goal in (
+            ("one event at a time", 1, SINGLE, ">= 1.2"),
+            (f"bursts of {BURST}", BURST, BURSTS, ">= 4"),
+        ):
+            uvloop.run(
+                report.compare(
+                    "feed", f"{READERS} readers, {what}", "nchan",
+                    partial(deliveries, port, us, say, events=events, times=times),
+                    partial(deliveries, theirs, them, said_to_peer, events=events, times=times),
+                    unit="deliveries/s", goal=goal,
+                )
+            )  # fmt: skip
+        uvloop.run(
+            report.compare(
+                "feed", f"p99 from sent to the last of {READERS} readers, {RATE} events/s", "nchan",
+                partial(late, port, us, say), partial(late, theirs, them, said_to_peer), unit="ms",
+            )
+        )  # fmt: skip
+        median = percentile(uvloop.run(latencies(port, us, say)), 0.5)
+        report.tell("feed", f"median from sent to the last of {READERS} readers, {RATE} events/s", median, unit="ms")
 
-            what = "p99 with one more reader, who never reads / without"
-            uvloop.run(compare(what, disturbed, calm, rounds=rounds, unit="ms", goal="<= 1.1"))
-        bare = resident(server)
-        with audience(ours, stream("/feed", key), IDLE):
-            print(f"memory a reader, of {IDLE}: {(resident(server) - bare) / IDLE / 1024:.1f} KB (goal <= 30)")
-            begin, worked = time.monotonic(), busy(server)
-            time.sleep(30)
-            share = (busy(server) - worked) / (time.monotonic() - begin)
-            print(f"{IDLE} idle readers: {share:.1%} of a core (goal < 5%)")
+        async def disturbed() -> float:
+            with slow_reader(port, stream("/feed", key)):
+                return await late(port, us, say)
+
+        uvloop.run(
+            report.compare(
+                "feed", "p99 with one more reader, who never reads", "without",
+                disturbed, partial(late, port, us, say), unit="ms", goal="<= 1.1",
+            )
+        )  # fmt: skip
+
+
+def _against_sse_starlette(report: Report, port: int, say: Say, key: str) -> None:
+    try:
+        from benchmarks.peers.sse import sse_starlette
+    except ImportError as error:
+        report.lacks("feed", f"{READERS} readers", "sse-starlette", error)
+        return
+    with (
+        sse_starlette() as theirs,
+        audience(port, stream("/feed", key), READERS) as us,
+        audience(theirs, stream("/sub"), READERS) as them,
+    ):
+        for what, events, times in (("one event at a time", 1, SINGLE), (f"bursts of {BURST}", BURST, 1)):
+            uvloop.run(
+                report.compare(
+                    "feed", f"{READERS} readers, {what}", "sse-starlette",
+                    partial(deliveries, port, us, say, events=events, times=times),
+                    partial(deliveries, theirs, them, said_to_peer, events=events, times=times),
+                    unit="deliveries/s",
+                )
+            )  # fmt: skip
+
+
+def _of_readers(report: Report, port: int, server: int, key: str) -> None:
+    """What readers cost who are told nothing."""
+    idle, seconds = (3 * READERS, 5) if report.quick else (IDLE, 30)
+    bare = resident(server)
+    with audience(port, stream("/feed", key), idle):
+        report.tell(
+            "feed", f"memory a reader, of {idle:,}", (resident(server) - bare) / idle / 1024, unit="KB", goal="<= 30"
+        )
+        begin, worked = time.monotonic(), busy(server)
+        time.sleep(seconds)
+        share = (busy(server) - worked) / (time.monotonic() - begin)
+        report.tell("feed", f"{idle:,} idle readers", 100 * share, unit="% of a core", goal="<= 5")
 
 
 async def _wake(port: int, say: Say) -> None:
@@ -267,7 +254,4 @@ async def _wake(port: int, say: Say) -> None:
 
 
 if __name__ == "__main__":
-    arguments = options(__doc__)
-    print(hardware())
-    with postgres() as dsn:
-        main(dsn, arguments.rounds)
+    alone(main, __doc__)

@@ -4,13 +4,11 @@ The log is made by the ledger's own link, and written past it, since appending s
 """
 
 import argparse
-import itertools
 import multiprocessing
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Coroutine
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,58 +17,23 @@ from typing import Any
 import asyncpg
 import uvloop
 
-from benchmarks.measure import hardware, postgres
-from jobstore.formats import PROJECTIONS
+from benchmarks.filling import BEGIN, BY, fill, said
+from benchmarks.measure import Report, hardware, options, postgres
+from jobstore.formats import PROJECTIONS, native
 from jobstore.job import codec
-from jobstore.job.events import Event, JobQueued, JobStarted, ProgressReported
+from jobstore.job.commands import Command, ReportProgress, Start, Submit
 from jobstore.store import Store
-from jobstore.store.chain import digest, genesis, link, microseconds
+from jobstore.store.batch import Append
+from jobstore.store.clock import now, uuid7
 from jobstore.store.exports import exported, read
 from jobstore.store.history import Entry
 from jobstore.store.restoring import restore
 from jobstore.store.verifying import verify
 
 LONG = 10_000  # events of the job that is lived again
-JOBS = 1_000  # of the log, in turn
 
 _new = multiprocessing.get_context("spawn")  # what the process before had in memory does not count
-_COLUMNS = ("account_id", "position", "job", "version", "type", "at", "data", "by", "trace", "hash")
-_BEGIN = datetime(2026, 1, 31, 12, tzinfo=UTC)
-
-
-def said(version: int, uid: int = 1) -> Event:
-    """What a job's event of this version says."""
-    if version == 1:
-        return JobQueued(uid=f"{uid:032x}", kind="index.build", args={"index": "users"})
-    if version == 2:
-        return JobStarted(stage="load")
-    return ProgressReported(fraction=version % 9973 / 9973, stage="load", message=f"row {version}")
-
-
-def log(account_id: int, name: str, count: int) -> Iterator[tuple[Any, ...]]:
-    """The rows of a log of so many events."""
-    hash = genesis(name)
-    for position in range(1, count + 1):
-        job, version = (position - 1) % JOBS + 1, (position - 1) // JOBS + 1
-        event, at = said(version, job), _BEGIN + timedelta(milliseconds=position)
-        type, data = codec.name(event), codec.encode(event)
-        hash = link(hash, position, job, version, type, microseconds(at), "acme/bench", None, digest(data))
-        yield account_id, position, job, version, type, at, data, "acme/bench", None, hash
-
-
-async def fill(dsn: str, count: int) -> None:
-    """An account `acme` with a log of so many events."""
-    connection = await asyncpg.connect(dsn)
-    async with Store(dsn) as store:
-        account_id = await store.accounts.create("acme")
-    rows = log(account_id, "acme", count)
-    last: tuple[Any, ...] = ()
-    while page := list(itertools.islice(rows, 20_000)):
-        await connection.copy_records_to_table("events", records=page, columns=_COLUMNS)
-        last = page[-1]
-    await connection.execute("UPDATE heads SET position = $1, hash = $2, at = $3", last[1], last[-1], last[5])
-    await connection.execute("VACUUM ANALYZE events")
-    await connection.close()
+_HISTORY = "SELECT * FROM events WHERE account_id = $1 AND job = 1 ORDER BY version"
 
 
 async def verifying(dsn: str) -> None:
@@ -96,28 +59,66 @@ async def restoring(dsn: str, path: Path) -> None:
         await restore(store.postgres, read(path), "copy", lambda position: None)
 
 
-def replay(rounds: int) -> None:
-    """Decode the long job's history and fold it in every format; print the rate."""
+def replay(report: Report) -> None:
+    """Decode the long job's history and fold it in every format."""
     entries = [
-        Entry(version, 1, version, codec.name(event), _BEGIN, codec.encode(event), "acme/bench", None)
+        Entry(version, 1, version, codec.name(event), BEGIN, codec.encode(event), BY, None)
         for version in range(1, LONG + 1)
         for event in (said(version),)
     ]
     folds, rates = LONG * len(PROJECTIONS), []
-    for _ in range(rounds):
+    for _ in range(report.rounds):
         begin = time.perf_counter()
         events = [entry.recorded() for entry in entries]
         for projection in PROJECTIONS.values():
             projection.fold(events)
         rates.append(folds / (time.perf_counter() - begin))
-    print(
-        f"{f'replay, {LONG:,} events, {len(PROJECTIONS)} formats':<40} {statistics.median(rates):>9,.0f} folds/s "
-        f"({min(rates):,.0f}-{max(rates):,.0f}, goal >= 300,000)",
-        flush=True,
-    )
+    what = f"replay, {LONG:,} events, {len(PROJECTIONS)} formats"
+    report.tell("fold", what, statistics.median(rates), unit="folds/s", goal=">= 300,000")
 
 
-def alone(work: Callable[[], Coroutine[Any, Any, None]], answer: Connection) -> None:
+async def _against_eventsourcing(report: Report, dsn: str) -> None:
+    """One job that is loaded and folded, against the same by eventsourcing's repository, and against reading alone."""
+    what = f"a job of {LONG:,} events, loaded and folded"
+    connection = await asyncpg.connect(dsn)
+    async with Store(dsn) as store:
+        account = await store.accounts.create("one")
+        for start in range(1, LONG, 500):
+            said = [_command(version) for version in range(start, start + 500)]
+            job = None if start == 1 else 1
+            await store.ledger.append(Append(account, job, tuple(said), "acme/bench"))
+
+        async def folded() -> float:
+            begin = time.perf_counter()
+            view = await store.history.view(account, 1, LONG, native.PROJECTION)
+            assert view.version == LONG
+            return LONG / (time.perf_counter() - begin)
+
+        async def read() -> float:
+            begin = time.perf_counter()
+            rows = await connection.fetch(_HISTORY, account)
+            assert len(rows) == LONG
+            return LONG / (time.perf_counter() - begin)
+
+        await report.compare("fold", what, "a bare read of its rows", folded, read, unit="events/s")
+        try:
+            from benchmarks.peers.events import Events
+        except ImportError as error:
+            report.lacks("fold", what, "eventsourcing", error)
+        else:
+            async with Events(dsn) as peer:
+                theirs = partial(peer.folded, LONG)
+                await report.compare("fold", what, "eventsourcing", folded, theirs, unit="events/s", goal=">= 15")
+    await connection.close()
+
+
+def _command(version: int) -> Command:
+    if version == 1:
+        return Submit(uid=uuid7(now()), kind="index.build")
+    return Start() if version == 2 else ReportProgress(fraction=version / LONG, message=f"row {version}")
+
+
+def alone_with(work: Callable[[], Coroutine[Any, Any, None]], answer: Connection) -> None:
     """Do `work`, and answer how many seconds it took and how many MB of memory this process has had at most."""
     begin = time.perf_counter()
     uvloop.run(work())
@@ -126,41 +127,44 @@ def alone(work: Callable[[], Coroutine[Any, Any, None]], answer: Connection) -> 
     answer.send((taken, next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))))
 
 
-def measured(what: str, goal: str, count: int, work: Callable[[], Coroutine[Any, Any, None]], rounds: int) -> None:
-    """Print the rate and the memory of `work` on so many events, each round in a process of its own."""
+def measured(
+    report: Report, what: str, count: int, work: Callable[[], Coroutine[Any, Any, None]], *, rounds: int, goal: str = ""
+) -> None:
+    """The rate and the memory of `work` on so many events, each round in a process of its own."""
     found = []
     for _ in range(rounds):
         here, there = _new.Pipe(duplex=False)
-        process = _new.Process(target=alone, args=(work, there))
+        process = _new.Process(target=alone_with, args=(work, there))
         process.start()
         there.close()
         found.append(here.recv())
         process.join()
-    rates = sorted(count / seconds for seconds, _ in found)
-    print(
-        f"{what:<40} {statistics.median(rates):>9,.0f} events/s ({rates[0]:,.0f}-{rates[-1]:,.0f}, goal {goal})"
-        f"   {max(memory for _, memory in found):.0f} MB",
-        flush=True,
+    rate = statistics.median(count / seconds for seconds, _ in found)
+    report.tell("fold", f"{what}, {count:,} events", rate, unit="events/s", goal=goal)
+    report.tell(
+        "fold", f"{what}, {count:,} events: memory", max(memory for _, memory in found), unit="MB", goal="<= 100"
     )
 
 
-def main() -> None:
+def main(report: Report, *, count: int | None = None) -> None:
     """Measure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default: 3)")
-    parser.add_argument("--events", type=int, default=500_000, help="how many the log has (default: 500,000)")
-    arguments = parser.parse_args()
-    count, rounds = arguments.events, arguments.rounds
-    print(f"{hardware()}, {count:,} events")
-    replay(rounds)
+    replay(report)
+    count = count or (100_000 if report.quick else 1_000_000)
+    rounds = min(3, report.rounds)
     with postgres() as dsn, tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "export.ndjson"
+        uvloop.run(_against_eventsourcing(report, dsn))
         uvloop.run(fill(dsn, count))
-        measured("verify", ">= 100,000", count, partial(verifying, dsn), rounds)
-        measured("export", ">= 100,000", count, partial(exporting, dsn, path), rounds)
-        measured("verify, of a file", "none", count, partial(verifying_a_file, path), rounds)
-        measured("import", "none", count, partial(restoring, dsn, path), 1)
+        measured(report, "verify", count, partial(verifying, dsn), rounds=rounds, goal=">= 100,000")
+        measured(report, "export", count, partial(exporting, dsn, path), rounds=rounds, goal=">= 100,000")
+        measured(report, "verify, of a file", count, partial(verifying_a_file, path), rounds=rounds)
+        measured(report, "import", count, partial(restoring, dsn, path), rounds=1)
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    options(parser)
+    parser.add_argument("--events", type=int, help="how many the log has (default: 1,000,000; quick: 100,000)")
+    arguments = parser.parse_args()
+    print(hardware())
+    main(Report(rounds=arguments.rounds, quick=arguments.quick), count=arguments.events)

@@ -1,70 +1,22 @@
-"""Poll: exact polls over HTTP against aiohttp answering the same bytes as a constant, 304s, and each vendor's."""
+"""Poll: exact polls over HTTP against aiohttp answering the same bytes as a constant, 304s, each vendor's, and the
+endpoint that is usual where no library is used."""
 
 import asyncio
-import multiprocessing
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import uvloop
-from aiohttp import web
 
-from benchmarks.http import rate, request
-from benchmarks.measure import compare, hardware, options, postgres
+from benchmarks.load import rate, request
+from benchmarks.measure import Report, alone, postgres
+from benchmarks.serving import process, serve_constant, serve_jobs
 from jobstore.formats import FORMATS, native
 from jobstore.job.commands import ReportProgress, Start, Submit
 from jobstore.job.projection import Audience
 from jobstore.store import Store
 from jobstore.store.batch import Append
 from jobstore.store.clock import now, uuid7
-from jobstore.web.app import RUNNER, application
 
 JOBS = 1_000
-POLLS = 15_000  # a round
 CONNECTIONS = 100
-
-
-async def _forever(app: web.Application, listener: socket.socket) -> None:
-    runner = web.AppRunner(app, **RUNNER)
-    await runner.setup()
-    await web.SockSite(runner, listener, backlog=1024).start()
-    await asyncio.Event().wait()
-
-
-def serve_jobs(dsn: str, listener: socket.socket) -> None:
-    """The real thing."""
-
-    async def run() -> None:
-        async with Store(dsn) as store:
-            await _forever(application(store), listener)
-
-    uvloop.run(run())
-
-
-def serve_constant(body: bytes, listener: socket.socket) -> None:
-    """aiohttp with nothing to do."""
-
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(body=body, content_type="application/json")
-
-    app = web.Application()
-    app.router.add_get("/jobs/{id}", answer)
-    uvloop.run(_forever(app, listener))
-
-
-@contextmanager
-def process(target: Callable[[Any, socket.socket], None], argument: Any) -> Iterator[int]:
-    """A server in a process of its own; its port."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    child = multiprocessing.get_context("fork").Process(target=target, args=(argument, listener))
-    child.start()
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        child.kill()
-        child.join()
-        listener.close()
 
 
 async def fill(dsn: str) -> tuple[str, list[tuple[int, str]], bytes]:
@@ -85,42 +37,41 @@ async def fill(dsn: str) -> tuple[str, list[tuple[int, str]], bytes]:
         return key, jobs, (await store.views.show(account, number, where, native.PROJECTION)).body
 
 
-def main(dsn: str, rounds: int) -> None:
-    key, jobs, body = uvloop.run(fill(dsn))
+def main(report: Report) -> None:
+    """Measure."""
+    with postgres() as dsn:
+        key, jobs, body = uvloop.run(fill(dsn))
+        with process(serve_jobs, dsn) as ours, process(serve_constant, body) as constant:
+            uvloop.run(_compare(report, key, jobs, ours, constant))
+
+
+async def _compare(report: Report, key: str, jobs: list[tuple[int, str]], ours: int, constant: int) -> None:
     polls = [request(f"/jobs/{number}", key) for number, _ in jobs]
     known = [request(f"/jobs/{number}", key, 'If-None-Match: "3"') for number, _ in jobs]
-    spoken = {
-        format.name: [request(format.location(*job, Audience("", "acme", format.revisions[0])), key) for job in jobs]
-        for format in FORMATS.values()
-    }
-    with process(serve_jobs, dsn) as ours, process(serve_constant, body) as constant:
+    count = 5_000 if report.quick else 15_000
 
-        async def run() -> None:
-            async def answered() -> float:
-                return await rate(constant, polls, count=POLLS, connections=CONNECTIONS)
+    async def answered() -> float:
+        return await rate(constant, polls, count=count, connections=CONNECTIONS)
 
-            async def unchanged() -> float:
-                return await rate(ours, known, count=POLLS, connections=CONNECTIONS, status=304)
+    async def unchanged() -> float:
+        return await rate(ours, known, count=count, connections=CONNECTIONS, status=304)
 
-            async def poll() -> float:
-                return await rate(ours, polls, count=POLLS, connections=CONNECTIONS)
+    async def poll() -> float:
+        return await rate(ours, polls, count=count, connections=CONNECTIONS)
 
-            where = "aiohttp answering a constant"
-            await compare(f"exact poll / {where}", poll, answered, rounds=rounds, unit="polls/s", goal=">= 0.7")
-            await compare(f"304 / {where}", unchanged, answered, rounds=rounds, unit="polls/s", goal="none")
-            for name, requests in spoken.items():
+    limit = "aiohttp answering a constant"
+    await report.compare("poll", "exact poll", limit, poll, answered, unit="polls/s", goal=">= 0.85")
+    await report.compare("poll", "304", limit, unchanged, answered, unit="polls/s", goal=">= 0.9")
+    for format in FORMATS.values():
+        spoken = [request(format.location(*job, Audience("", "acme", format.revisions[0])), key) for job in jobs]
 
-                async def told(requests: list[bytes] = requests) -> float:
-                    return await rate(ours, requests, count=POLLS, connections=CONNECTIONS)
+        async def told(requests: list[bytes] = spoken) -> float:
+            return await rate(ours, requests, count=count, connections=CONNECTIONS)
 
-                what = f"exact poll as {name} / native"
-                await compare(what, told, poll, rounds=rounds, unit="polls/s", goal=">= 0.9")
-
-        uvloop.run(run())
+        await report.compare(
+            "poll", f"exact poll as {format.name}", "native", told, poll, unit="polls/s", goal=">= 0.9"
+        )
 
 
 if __name__ == "__main__":
-    arguments = options(__doc__)
-    print(hardware())
-    with postgres() as dsn:
-        main(dsn, arguments.rounds)
+    alone(main, __doc__)

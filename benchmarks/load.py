@@ -1,9 +1,10 @@
 """Knows how to load an HTTP server from one process that costs little: prepared requests, answers counted by length."""
 
 import asyncio
+import itertools
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import cast
 
@@ -18,15 +19,22 @@ def request(path: str, key: str | None = None, *headers: str) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
+def post(path: str, body: bytes, key: str | None = None, *, type: str = "application/json") -> bytes:
+    """A POST, ready to send."""
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Type: {type}", f"Content-Length: {len(body)}"]
+    if key is not None:
+        lines.append(f"Authorization: Bearer {key}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
 class _Visitor(asyncio.Protocol):
     """One connection that sends its next request when it has the answer to the last."""
 
-    def __init__(self, requests: Sequence[bytes], status: bytes, left: list[int], done: asyncio.Future[None]) -> None:
+    def __init__(self, requests: Iterator[bytes], status: bytes, left: list[int], done: asyncio.Future[None]) -> None:
         self._requests = requests
         self._status = status
         self._left = left
         self._done = done
-        self._next = 0
         self._rest = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -60,8 +68,7 @@ class _Visitor(asyncio.Protocol):
         self._transport.close()
 
     def _send(self) -> None:
-        self._transport.write(self._requests[self._next % len(self._requests)])
-        self._next += 1
+        self._transport.write(next(self._requests))
 
     def _fail(self, error: Exception) -> None:
         if not self._done.done():
@@ -69,16 +76,17 @@ class _Visitor(asyncio.Protocol):
 
 
 async def rate(port: int, requests: Sequence[bytes], *, count: int, connections: int, status: int = 200) -> float:
-    """Answers a second, over `count` requests on `connections` connections that are kept open."""
+    """Answers a second, over `count` requests on `connections` connections that are kept open. Requests go in turn, to
+    whichever connection is free."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
     left = [count]
     visitors = []
     begin = time.perf_counter()
-    for index in range(connections):
-        mine = [*requests[index % len(requests) :], *requests[: index % len(requests)]]
+    turns = itertools.cycle(requests)
+    for _ in range(connections):
         _, visitor = await loop.create_connection(
-            partial(_Visitor, mine, b"%d" % status, left, done), "127.0.0.1", port
+            partial(_Visitor, turns, b"%d" % status, left, done), "127.0.0.1", port
         )
         visitors.append(visitor)
     await done
