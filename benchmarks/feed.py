@@ -28,7 +28,7 @@ IDLE = 10_000
 SINGLE = 30  # events a round, one after the other
 BURST = 50  # events at once
 BURSTS = 4  # a round
-SECONDS = 3  # of a steady stream
+SECONDS = 6  # of a steady stream
 RATE = 100  # events a second of it
 
 

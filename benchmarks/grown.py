@@ -23,8 +23,8 @@ CALLERS: Final = 200
 CONNECTIONS: Final = 100
 READERS: Final = 20  # accounts whose feeds are resumed
 BEHIND: Final = 500  # events that each of them lacks
-APPENDS: Final = 6_000  # a round
-POLLS: Final = 8_000  # a round
+APPENDS: Final = 24_000  # a round
+POLLS: Final = 12_000  # a round
 LISTS: Final = 2_000  # a round
 RESUMES: Final = 60  # a round
 

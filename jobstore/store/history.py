@@ -1,5 +1,6 @@
 """Knows how to read what was recorded: a job's events, an account's log, and where in them a moment lies."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -104,8 +105,15 @@ class History:
             view = projection.fold(())
             async with connection.transaction(readonly=True):
                 cursor = await connection.cursor(OF_JOB, account_id, job, 0, version)
-                while rows := await cursor.fetch(PAGE):
-                    view = projection.fold((_recorded(*row) for row in rows), view)
+                rows = await cursor.fetch(PAGE)
+                while rows:
+                    # Postgres reads the next page while this one is folded.
+                    following = asyncio.create_task(cursor.fetch(PAGE))
+                    await asyncio.sleep(0)
+                    try:
+                        view = projection.fold((_recorded(*row) for row in rows), view)
+                    finally:
+                        rows = await following
             return view
 
         return await self._postgres.read(fold)

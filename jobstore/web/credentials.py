@@ -52,6 +52,8 @@ async def _take(request: web.Request, who: Principal, *, free: bool) -> None:
 
 def key_in(header: str) -> str | None:
     """The key in an Authorization header, or None. Some clients send base64 of the bare key, without a colon."""
+    if header.startswith("Bearer "):  # as almost everybody writes it
+        return header[7:].strip()
     scheme, _, value = header.partition(" ")
     value = value.strip()
     match scheme.lower():

@@ -21,8 +21,12 @@ async def number_in(request: web.Request, who: Principal, format: Format[Any] | 
     Raises Problem when there can be none, or when the key is for another job.
     """
     text = request.match_info["id"]
-    store = request.app[STORE]
-    found = await _find(store, who, text) if format is None else await _resolve(store, who, format.identify(text))
+    named = number(text) if format is None else format.identify(text)
+    if isinstance(named, int):
+        found: int | None = named
+    else:
+        store = request.app[STORE]
+        found = await (_find(store, who, text) if format is None else _resolve(store, who, named))
     if who.job is not None and found != who.job:
         raise Problem("forbidden", "this key is for another job")
     if found is None:

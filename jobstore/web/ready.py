@@ -58,7 +58,9 @@ def answer(request: web.Request, status: int, headers: dict[str, str], body: byt
 
 def suits(request: web.Request) -> bool:
     """Whether the client speaks the version that a ready answer is in, and is told nothing of its own."""
-    return request.version == HttpVersion11 and ALLOWANCE not in request and ORIGIN not in request
+    return request.version == HttpVersion11 and (
+        not len(request) or (ALLOWANCE not in request and ORIGIN not in request)
+    )
 
 
 def _now() -> bytes:
