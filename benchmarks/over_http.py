@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import orjson
 import uvloop
@@ -11,6 +12,7 @@ import uvloop
 from benchmarks.append import CALLERS
 from benchmarks.load import post, rate
 from benchmarks.measure import Report, alone, postgres
+from benchmarks.peers.best import best
 from benchmarks.serving import process, serve_echo, serve_jobs
 from jobstore.job.commands import ReportProgress, Start, Submit
 from jobstore.store import Store
@@ -120,6 +122,15 @@ async def _compare(report: Report, dsn: str, key: str, account: int, ours: int, 
         what = f"{CALLERS} callers in process"
         await report.compare("append over HTTP", f"arrays of {ARRAY}", what, arrays, in_process, unit="events/s")
         await report.compare("append over HTTP", "NDJSON", what, lines, in_process, unit="events/s", goal=">= 0.7")
+    try:
+        from benchmarks.peers.endpoint import Endpoint
+    except ImportError as error:
+        report.lacks("append over HTTP", "an event a request", "FastAPI and asyncpg", error)
+        return
+    async with Endpoint(dsn) as peer:
+        at_once = await best(peer)
+        against, theirs = f"FastAPI and asyncpg, {at_once} at once", partial(peer.appended, at_once, count // 4)
+        await report.compare("append over HTTP", "an event a request", against, single, theirs, unit="events/s")
 
 
 def main(report: Report) -> None:

@@ -2,6 +2,7 @@
 endpoint that is usual where no library is used."""
 
 import asyncio
+from functools import partial
 
 import uvloop
 
@@ -42,10 +43,10 @@ def main(report: Report) -> None:
     with postgres() as dsn:
         key, jobs, body = uvloop.run(fill(dsn))
         with process(serve_jobs, dsn) as ours, process(serve_constant, body) as constant:
-            uvloop.run(_compare(report, key, jobs, ours, constant))
+            uvloop.run(_compare(report, dsn, key, jobs, ours, constant))
 
 
-async def _compare(report: Report, key: str, jobs: list[tuple[int, str]], ours: int, constant: int) -> None:
+async def _compare(report: Report, dsn: str, key: str, jobs: list[tuple[int, str]], ours: int, constant: int) -> None:
     polls = [request(f"/jobs/{number}", key) for number, _ in jobs]
     known = [request(f"/jobs/{number}", key, 'If-None-Match: "3"') for number, _ in jobs]
     count = 5_000 if report.quick else 15_000
@@ -62,6 +63,14 @@ async def _compare(report: Report, key: str, jobs: list[tuple[int, str]], ours: 
     limit = "aiohttp answering a constant"
     await report.compare("poll", "exact poll", limit, poll, answered, unit="polls/s", goal=">= 0.85")
     await report.compare("poll", "304", limit, unchanged, answered, unit="polls/s", goal=">= 0.9")
+    try:
+        from benchmarks.peers.endpoint import Endpoint
+    except ImportError as error:
+        report.lacks("poll", "exact poll", "FastAPI and asyncpg", error)
+    else:
+        async with Endpoint(dsn) as peer:
+            theirs = partial(peer.polled, CONNECTIONS, count // 4)
+            await report.compare("poll", "exact poll", "FastAPI and asyncpg", poll, theirs, unit="polls/s")
     for format in FORMATS.values():
         spoken = [request(format.location(*job, Audience("", "acme", format.revisions[0])), key) for job in jobs]
 

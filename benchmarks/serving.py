@@ -49,10 +49,11 @@ def serve_echo(_: None, listener: socket.socket) -> None:
 
 
 @contextmanager
-def process(target: Callable[[Any, socket.socket], None], argument: Any) -> Iterator[int]:
-    """A server in a process of its own; its port."""
+def process(target: Callable[[Any, socket.socket], None], argument: Any, *, fresh: bool = False) -> Iterator[int]:
+    """A server in a process of its own; its port. A `fresh` one is not forked, for who has a loop or threads by now."""
+    make = multiprocessing.get_context("spawn").Process if fresh else multiprocessing.get_context("fork").Process
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    child = multiprocessing.get_context("fork").Process(target=target, args=(argument, listener))
+    child = make(target=target, args=(argument, listener))
     child.start()
     try:
         yield listener.getsockname()[1]

@@ -5,10 +5,9 @@ and httptools where it is installed, no access log, in a process of its own. An 
 inserted, in one transaction. There is no order, version or key; all that is checked is that the job is there.
 """
 
-import multiprocessing
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any, Final, Self
 
 import asyncpg
@@ -17,8 +16,9 @@ import uvicorn
 from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel
 
-from benchmarks.load import rate, request
+from benchmarks.load import post, rate, request
 from benchmarks.peers.database import database
+from benchmarks.serving import process
 
 JOBS: Final = 2_000
 
@@ -92,20 +92,6 @@ def serve(dsn: str, listener: socket.socket) -> None:
     uvicorn.Server(config).run(sockets=[listener])
 
 
-@contextmanager
-def serving(dsn: str) -> Iterator[int]:
-    """The app in a process of its own; its port."""
-    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
-        # Not forked: who measures has an event loop and threads by now.
-        child = multiprocessing.get_context("spawn").Process(target=serve, args=(dsn, listener))
-        child.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            child.kill()
-            child.join()
-
-
 class Endpoint:
     """The endpoint, with its tables on the server behind `dsn`."""
 
@@ -122,7 +108,7 @@ class Endpoint:
             await connection.execute(_FILL, JOBS)
         finally:
             await connection.close()
-        self.port = self._open.enter_context(serving(dsn))
+        self.port = self._open.enter_context(process(serve, dsn, fresh=True))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -130,21 +116,11 @@ class Endpoint:
 
     async def appended(self, concurrency: int, count: int) -> float:
         """Events a second, each committed and acknowledged by itself, over that many connections."""
-        requests = [_post(number) for number in range(1, JOBS + 1)]
+        said = ({"status": "working", "progress": number / JOBS, "message": f"row {number}"} for number in range(JOBS))
+        requests = [post(f"/jobs/{number}/events", orjson.dumps(value)) for number, value in enumerate(said, 1)]
         return await rate(self.port, requests, count=count, connections=concurrency)
 
     async def polled(self, concurrency: int, count: int) -> float:
         """Polls a second, over that many connections."""
         requests = [request(f"/jobs/{number}") for number in range(1, JOBS + 1)]
         return await rate(self.port, requests, count=count, connections=concurrency)
-
-
-def _post(number: int) -> bytes:
-    body = orjson.dumps({"status": "working", "progress": number / JOBS, "message": f"row {number}"})
-    head = (
-        f"POST /jobs/{number}/events HTTP/1.1",
-        "Host: localhost",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-    )
-    return "\r\n".join([*head, "", ""]).encode() + body
