@@ -15,10 +15,14 @@ MOST: Final = 1000  # questions a query
 
 
 class Coalescer(Generic[K, V]):
-    """Answers questions with `load`, which is given many keys and gives what it found of them."""
+    """Answers questions with `load`, which is given many keys and gives what it found of them. `rest` is called when
+    there are no questions for now."""
 
-    def __init__(self, load: Callable[[list[K]], Awaitable[dict[K, V]]]) -> None:
+    def __init__(
+        self, load: Callable[[list[K]], Awaitable[dict[K, V]]], rest: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         self._load = load
+        self._rest = rest
         self._waiting: dict[K, list[asyncio.Future[V | None]]] = {}
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -57,3 +61,5 @@ class Coalescer(Generic[K, V]):
                             future.set_result(value)
         finally:
             self._task = None
+            if self._rest is not None:
+                await self._rest()

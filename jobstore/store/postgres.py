@@ -116,8 +116,9 @@ class Postgres:
                 raise Unavailable(f"Postgres does not answer: {describe(error)}") from error
             raise
 
-    async def read(self, question: Callable[[Connection], Awaitable[T]]) -> T:
-        """The answer to `question`, asked again over a new connection while the failure is a passing one.
+    async def read(self, question: Callable[[Connection], Awaitable[T]], line: "Line | None" = None) -> T:
+        """The answer to `question`, asked again over a new connection while the failure is a passing one; over `line`,
+        where the caller has one.
 
         Raises Unavailable after `patience` seconds.
         """
@@ -125,6 +126,8 @@ class Postgres:
         pause = 0.05
         while True:
             try:
+                if line is not None:
+                    return await line.use(question)
                 async with self.connection() as connection:
                     return await question(connection)
             except Exception as error:

@@ -7,7 +7,7 @@ to that version by the events it lacks. A long fold leaves a memo in `views`, wh
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeVar
@@ -106,12 +106,13 @@ class Views:
         self._folding: dict[Slot, asyncio.Task[_Folded]] = {}
         self._memos = Memos(postgres)
         self._writing: set[asyncio.Task[None]] = set()
-        self._places: Coalescer[Job, Where] = Coalescer(self._load_places)
+        self._line = postgres.line()
+        self._places: Coalescer[Job, Where] = Coalescer(self._load_places, self._line.rest)
         self._news: Coalescer[tuple[int, int, int], list[Entry]] = Coalescer(self._load_news)
 
-    async def where(self, account_id: int, number: int) -> Where | None:
+    def where(self, account_id: int, number: int) -> Awaitable[Where | None]:
         """Where a job stands now, or None when there is no such job. Exact: the answer is younger than the question."""
-        return await self._places.ask((account_id, number))
+        return self._places.ask((account_id, number))
 
     async def show(
         self, account_id: int, number: int, where: Where, projection: Projection[Any], audience: Audience = ANYBODY
@@ -191,8 +192,8 @@ class Views:
 
     async def _load_places(self, jobs: list[Job]) -> dict[Job, Where]:
         accounts, numbers = zip(*jobs, strict=True)
-        rows = await self._postgres.read(lambda connection: connection.fetch(WHERE, accounts, numbers))
-        return {(row[0], row[1]): Where(*row[2:]) for row in rows}
+        rows = await self._postgres.read(lambda connection: connection.fetch(WHERE, accounts, numbers), self._line)
+        return {(row[0], row[1]): Where(row[2], row[3], row[4]) for row in rows}
 
     async def _load_news(self, wanted: list[tuple[int, int, int]]) -> dict[tuple[int, int, int], list[Entry]]:
         accounts, numbers, after = zip(*wanted, strict=True)

@@ -76,13 +76,13 @@ async def test_polls_that_come_together_ask_the_database_once(store: Store, acco
     jobs = [await new_job(store, account) for _ in range(5)]
     read, asked, go = store.postgres.read, 0, asyncio.Event()
 
-    async def slow(question: Any) -> Any:
+    async def slow(question: Any, *line: Any) -> Any:
         nonlocal asked
         asked += 1
         await go.wait()
-        return await read(question)
+        return await read(question, *line)
 
-    store.postgres.read = slow  # type: ignore[method-assign]
+    store.postgres.read = slow  # type: ignore[assignment, method-assign]
     polls = [asyncio.ensure_future(store.views.where(account, jobs[i % 5])) for i in range(200)]
     await asyncio.sleep(0)
     polls += [asyncio.ensure_future(store.views.where(account, jobs[i % 5])) for i in range(200)]
@@ -96,13 +96,13 @@ async def test_a_poll_is_never_answered_by_a_query_that_began_before_it(store: S
     job = await new_job(store, account)
     read, answered, go = store.postgres.read, asyncio.Event(), asyncio.Event()
 
-    async def slow(question: Any) -> Any:
-        answer = await read(question)
+    async def slow(question: Any, *line: Any) -> Any:
+        answer = await read(question, *line)
         answered.set()
         await go.wait()
         return answer
 
-    store.postgres.read = slow  # type: ignore[method-assign]
+    store.postgres.read = slow  # type: ignore[assignment, method-assign]
     early = asyncio.ensure_future(store.views.where(account, job))
     await asyncio.wait_for(answered.wait(), SECONDS)
     await store.ledger.append(note(account, job, "meanwhile"))
