@@ -93,16 +93,16 @@ async def deliveries(port: int, crowd: Audience, say: Say, *, events: int, times
         return READERS * events * times / (time.monotonic() - begin)
 
 
-async def latencies(port: int, crowd: Audience, say: Say) -> list[float]:
+async def latencies(port: int, crowd: Audience, say: Say, seconds: int) -> list[float]:
     """Milliseconds from the sending of an event until the last reader has it, in a steady stream.
 
     The commit is within: readers have an event before its publisher has the answer, so from there it would be nothing.
     """
     async with publisher(port) as sender:
-        crowd.expect(SECONDS * RATE)
+        crowd.expect(seconds * RATE)
         sent = []
         begin = time.monotonic()
-        for number in range(SECONDS * RATE):
+        for number in range(seconds * RATE):
             await asyncio.sleep(max(0.0, begin + number / RATE - time.monotonic()))
             sent.append(time.monotonic())
             await sender.publish(*say(1))
@@ -110,9 +110,9 @@ async def latencies(port: int, crowd: Audience, say: Say) -> list[float]:
     return [1000 * (last - first) for first, last in zip(sent, seen, strict=True)]
 
 
-async def late(port: int, crowd: Audience, say: Say) -> float:
+async def late(port: int, crowd: Audience, say: Say, seconds: int) -> float:
     """How late, in milliseconds, all but one in a hundred events of a steady stream are at most."""
-    return percentile(await latencies(port, crowd, say), 0.99)
+    return percentile(await latencies(port, crowd, say, seconds), 0.99)
 
 
 @contextmanager
@@ -171,6 +171,7 @@ def main(report: Report) -> None:
 
 
 def _against_nchan(report: Report, port: int, say: Say, key: str) -> None:
+    seconds = 1 if report.quick else SECONDS
     with contextlib.ExitStack() as stack:
         try:
             theirs = stack.enter_context(nchan())
@@ -194,20 +195,20 @@ def _against_nchan(report: Report, port: int, say: Say, key: str) -> None:
         uvloop.run(
             report.compare(
                 "feed", f"p99 from sent to the last of {READERS} readers, {RATE} events/s", "nchan",
-                partial(late, port, us, say), partial(late, theirs, them, said_to_peer), unit="ms",
+                partial(late, port, us, say, seconds), partial(late, theirs, them, said_to_peer, seconds), unit="ms",
             )
         )  # fmt: skip
-        median = percentile(uvloop.run(latencies(port, us, say)), 0.5)
+        median = percentile(uvloop.run(latencies(port, us, say, seconds)), 0.5)
         report.tell("feed", f"median from sent to the last of {READERS} readers, {RATE} events/s", median, unit="ms")
 
         async def disturbed() -> float:
             with slow_reader(port, stream("/feed", key)):
-                return await late(port, us, say)
+                return await late(port, us, say, seconds)
 
         uvloop.run(
             report.compare(
                 "feed", "p99 with one more reader, who never reads", "without",
-                disturbed, partial(late, port, us, say), unit="ms", goal="<= 1.1",
+                disturbed, partial(late, port, us, say, seconds), unit="ms", goal="<= 1.1",
             )
         )  # fmt: skip
 
