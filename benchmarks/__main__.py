@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found to FILE")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the growth figures to FILE, an SVG")
     arguments = parser.parse_args()
-    rounds = min(arguments.rounds, 3) if arguments.quick else arguments.rounds
+    rounds = min(arguments.rounds, 2) if arguments.quick else arguments.rounds
     report = Report(rounds=rounds, quick=arguments.quick)
     begin = time.monotonic()
     print(hardware(), flush=True)

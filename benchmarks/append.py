@@ -146,7 +146,7 @@ async def _against_peers(report: Report, dsn: str, ours: Measured) -> None:
             report.lacks("append", f"{CALLERS} callers", name, error)
             continue
         async with peer:
-            callers = await best(peer, count=300 if report.quick else 1_000)
+            callers = await (best(peer, (4, 10), count=300) if report.quick else best(peer))
             against = f"{name}, {callers} at once" if callers > 1 else f"{name}, one at a time"
             count = 500 if report.quick else 2_000
             theirs = partial(peer.appended, callers, count)
