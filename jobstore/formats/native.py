@@ -73,9 +73,13 @@ def evolve(job: Job, recorded: Recorded) -> Job:
     job.version, job.position = recorded.version, recorded.position
     job.updated_at = recorded.at
     match event:
-        case ProgressReported():  # the commonest by far
-            _tell(job, event.stage, event.message)
+        case ProgressReported():  # the commonest by far, and it leads nowhere
             job.progress = job.progress.after(event)
+            if event.stage is not None:
+                job.stage = event.stage
+            if event.message is not None:
+                job.message = event.message
+            return job
         case JobQueued():
             job.number, job.uid = recorded.job, event.uid
             job.kind, job.args, job.user, job.extra = event.kind, event.args, event.user, event.extra

@@ -16,7 +16,7 @@ def _null() -> None:
     """A default that is written down all the same: null was said, and a field that is missing was erased."""
 
 
-class _Fact(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class _Fact(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Fields left at their default are left out of the stored payload."""
 
 
@@ -161,7 +161,7 @@ Event = (
 )
 
 
-class Recorded(Struct, frozen=True):
+class Recorded(Struct, frozen=True, gc=False):
     """An event in its place. `position` counts in the account's log, `version` in the job; both from 1, without gaps.
 
     `at` is UTC and never runs backwards within an account. `by` names who said it: a key, or a command line. `trace`

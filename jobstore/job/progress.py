@@ -5,7 +5,7 @@ from msgspec import Struct
 from jobstore.job.events import ProgressReported
 
 
-class Progress(Struct, frozen=True, omit_defaults=True):
+class Progress(Struct, frozen=True, omit_defaults=True, gc=False):
     """The worker's last word on how far it is. The measure spoken last counts; the other one is derived from it."""
 
     fraction: float | None = None

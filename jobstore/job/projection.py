@@ -54,9 +54,9 @@ class Projection(Generic[V]):
 
     def fold(self, events: Iterable[Recorded], onto: V | None = None) -> V:
         """The view after `events`, from nothing or onto a view folded before."""
-        view = self.view() if onto is None else onto
+        view, evolve = self.view() if onto is None else onto, self.evolve
         for event in events:
-            view = self.evolve(view, event)
+            view = evolve(view, event)
         return view
 
     def freeze(self, view: V) -> str:

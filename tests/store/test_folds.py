@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
+from uuid import uuid4
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,12 +19,12 @@ from jobstore.formats import native
 from jobstore.job import commands as c
 from jobstore.job.decider import Refused
 from jobstore.job.events import Recorded
-from jobstore.store import Store, views
+from jobstore.store import Store, history, views
 from jobstore.store.batch import Appended
 from jobstore.store.ledger import Ledger
 from jobstore.store.views import Views, Where
 from tests.histories import commands, rendered
-from tests.store.asking import SECONDS, new_job, note, outcomes, say, submit
+from tests.store.asking import SECONDS, new_job, note, outcomes, query, say, submit
 from tests.store.sound import assert_sound
 from tests.store.strictly import STRICT, Seen, seen
 
@@ -91,6 +94,50 @@ async def test_a_view_at_a_position_is_the_fold_of_what_came_up_to_there(
         await fresh.close()
     finally:
         views.MEMO_AFTER = usual  # type: ignore[misc]
+
+
+class Heard(msgspec.Struct):
+    """Every event that was folded."""
+
+    events: list[Recorded] = []
+
+
+def hear(view: Heard, recorded: Recorded) -> Heard:
+    view.events.append(recorded)
+    return view
+
+
+HEARD = replace(STRICT, name="heard", view=Heard, evolve=hear)
+
+
+@given(said=commands, page=st.integers(1, 5), beyond=st.integers(0, 7), seed=st.integers(0, 99))
+@on_a_database
+async def test_a_fold_of_the_past_is_given_every_event_as_it_was_recorded(
+    store: Store, account: int, said: list[c.Command], page: int, beyond: int, seed: int
+) -> None:
+    recorded = await live(store, account, said, random.Random(seed))
+    job = recorded[0].job
+    for more in ({"key": f"key {uuid4()}", "digest": bytes(32)}, {"trace": "trace 1"}):
+        [done] = await outcomes(store.ledger.append(note(account, job, "\x1f", **more)))
+        recorded += done.events if isinstance(done, Appended) else []
+    with patch.object(history, "PAGE", page):
+        for version in (1, len(recorded) // 2, len(recorded), len(recorded) + beyond):
+            heard = await store.history.view(account, job, version, HEARD)
+            assert heard.events == recorded[:version]
+
+
+async def test_who_said_something_may_have_any_name_in_a_log_that_was_imported(
+    dsn: str, store: Store, account: int
+) -> None:
+    job = await new_job(store, account)
+    await query(
+        dsn,
+        "INSERT INTO events SELECT account_id, position + 1, job, version + 1, 'annotated', at, '{}', $1, $1, hash "
+        "FROM events WHERE position = 2",
+        "a\x1fb",
+    )
+    heard = await store.history.view(account, job, 3, HEARD)
+    assert [(event.by, event.trace) for event in heard.events[1:]] == [("acme/tests", None), ("a\x1fb", "a\x1fb")]
 
 
 @pytest.mark.parametrize("memory", [1, 10_000_000], ids=["hardly any memory", "memory"])

@@ -58,6 +58,7 @@ STATEMENTS = {
     "accounts.KEEP_ONLY": accounts.KEEP_ONLY,
     "history.OF_JOB": history.OF_JOB,
     "history.OF_ACCOUNT": history.OF_ACCOUNT,
+    "history.COLUMNS_OF_JOB": history.COLUMNS_OF_JOB,
     "history.HEAD": history.HEAD,
     "history.AT_TIME": history.AT_TIME,
     "tail.HEADS": tail.HEADS,
@@ -119,7 +120,7 @@ STATEMENTS = {
         for sought in combinations(("phases", "text", "since"), count)
     },
 }
-IN_THE_ORDER_OF_AN_INDEX = ("history.OF_JOB", "history.OF_ACCOUNT", "jobs.listing()")
+IN_THE_ORDER_OF_AN_INDEX = ("history.OF_JOB", "history.OF_ACCOUNT", "history.COLUMNS_OF_JOB", "jobs.listing()")
 OF_THE_PAST = [  # what asks for a phase reads back to where the job entered it
     name for name in STATEMENTS if name.startswith("past.") and "phases" not in name and not name.endswith("True")
 ]
