@@ -7,12 +7,12 @@ from typing import Any, Final
 from aiohttp import web
 
 from jobstore.store import Store
-from jobstore.web import bulk, checkpoints, cors, dialects, events, feeds, health, jobs, openapi
+from jobstore.web import bulk, checkpoints, cors, dialects, events, feeds, health, jobs, nowhere, openapi
 from jobstore.web.bodies import MOST
 from jobstore.web.credentials import GATE, RATES
 from jobstore.web.hub import HUB, LIFE, Hub
 from jobstore.web.naming import STORE
-from jobstore.web.telling import sign, tell
+from jobstore.web.telling import sign, telling
 
 NATIVE: Final = (
     web.post("/jobs", jobs.submit),
@@ -56,7 +56,7 @@ def application(
 
     Pages of `origins` may read from it. A feed ends after at most `feed_life` seconds, for its reader to come back.
     """
-    app = web.Application(middlewares=[tell], client_max_size=MOST)
+    app = web.Application(client_max_size=MOST)
     app[STORE] = store
     app[GATE] = store.gate
     app[RATES] = store.rates
@@ -64,7 +64,10 @@ def application(
     app[HUB] = Hub(store.tail, store.views, store.gate, life=feed_life)
     app[health.METRICS] = health.Metrics(app[HUB].__len__)
     store.ledger.listen(app[health.METRICS].hear)
-    app.add_routes(ROUTES)
+    app.add_routes(
+        web.RouteDef(route.method, route.path, telling(route.handler), route.kwargs)
+        for route in (*ROUTES, nowhere.ROUTE)
+    )
     app.on_response_prepare.append(sign)
     app.on_shutdown.append(_end_feeds)
     if origins:

@@ -8,6 +8,8 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
+from jobstore.web.nowhere import methods
+
 ORIGIN: Final = web.RequestKey("origin", str)  # of the page that asks, if it may read the answer, or else nothing
 
 _ASKED: Final = ("Authorization", "Cache-Control", "If-None-Match", "Last-Event-ID", "Prefer")
@@ -36,7 +38,7 @@ def allow(app: web.Application, origins: Collection[str]) -> None:
     async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is not None:
-            asks = _asks_to_read(request)
+            asks = await _asks_to_read(request)
             may = ("*" in origins or origin in origins) and (asks or request.method == hdrs.METH_GET)
             request[ORIGIN] = origin if may else ""
             if may and asks:
@@ -54,12 +56,10 @@ def allow(app: web.Application, origins: Collection[str]) -> None:
     app.on_response_prepare.append(say)
 
 
-def _asks_to_read(request: web.Request) -> bool:
+async def _asks_to_read(request: web.Request) -> bool:
     """Whether a browser asks on behalf of a page that wants to read something that there is."""
-    refused = request.match_info.http_exception
     return (
         request.method == hdrs.METH_OPTIONS
         and request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_METHOD) == hdrs.METH_GET
-        and isinstance(refused, web.HTTPMethodNotAllowed)
-        and hdrs.METH_GET in refused.allowed_methods
+        and hdrs.METH_GET in await methods(request)
     )

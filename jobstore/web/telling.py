@@ -27,18 +27,25 @@ _PREFIXES: Final = sorted(
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-@web.middleware
-async def tell(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn whatever a handler raises into an answer."""
-    try:
-        return await handler(request)
-    except Exception as error:
-        if isinstance(error, web.HTTPException) and error.status < 400:
-            raise
-        format = owner(request.path)
-        if format is None:
-            return explain(error).response()
-        return respond(format.fail(failure(error)))
+def telling(handler: Handler) -> Handler:
+    """A handler that turns whatever `handler` raises into an answer.
+
+    It is no middleware: with any of those, aiohttp looks up for each request how they were put together, and says
+    before and after each which app is the current one.
+    """
+
+    async def told(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Exception as error:
+            if isinstance(error, web.HTTPException) and error.status < 400:
+                raise
+            format = owner(request.path)
+            if format is None:
+                return explain(error).response()
+            return respond(format.fail(failure(error)))
+
+    return told
 
 
 async def sign(request: web.Request, response: web.StreamResponse) -> None:

@@ -142,7 +142,19 @@ def addresses() -> Iterator[Mistake]:
         yield f"GET /jobs/{id}/events", LINES, b"", 404
         yield f"GET /jobs/{id}/feed", [], b"", 404
         yield f"POST /jobs/{id}/events", [*JSON, ("If-Match", b'"1"')], b'{"type": "completed"}', 404
-    for path in ("/", "/nothing", "/jobs/", "/jobs/1/", "/jobs/1/nothing", "/jobs/1/events/2", "/Jobs", "/jobs/1/../x"):
+    for path in (
+        "/",
+        "/nothing",
+        "/jobs/",
+        "/jobs/1/",
+        "/jobs/1/nothing",
+        "/jobs/1/events/2",
+        "/Jobs",
+        "/jobs/1/../x",
+        "//",
+        "/%2F",
+        "/a%0Ab",
+    ):
         yield f"GET {path}", [], b"", 404
     methods: dict[str, set[str]] = {}
     for route in NATIVE:
