@@ -30,7 +30,8 @@ TICK: Final = timedelta(seconds=1)
 def tick(at: datetime) -> datetime:
     """The moment as of which a view is shown at `at`. Views change once a second, so those of a second are all one,
     whoever asked first, and whoever asks later for what they were."""
-    return at.replace(microsecond=0)
+    # Half of what `replace` takes.
+    return datetime(at.year, at.month, at.day, at.hour, at.minute, at.second, tzinfo=at.tzinfo)
 
 
 def _stands_still(_: Any) -> bool:

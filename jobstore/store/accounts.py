@@ -24,6 +24,7 @@ Scope = Literal["read", "write", "admin"]
 SCOPES: Final[dict[str, int]] = {"read": 1, "write": 2, "admin": 3}
 
 _KEY = re.compile(r"jsk_([0-9a-f]{12})_[0-9a-f]{40}")
+_ID: Final = slice(4, 16)
 _KEY_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _VALUE = re.compile(r"[a-z0-9][a-z0-9._/-]{0,62}")
@@ -212,14 +213,13 @@ class Gate:
 
     async def admit(self, key: str) -> Principal | None:
         """Whose key it is, or None. Digests are compared in constant time."""
-        shape = _KEY.fullmatch(key)
-        if shape is None:
-            return None
-        key_id = shape[1]
-        known = self._known.get(key_id)
+        known = self._known.get(key[_ID])
         if known is None or known[0] < time.monotonic():
-            known = await self._ask(key_id)
-        return known[2] if hmac.compare_digest(known[1], sha256(key.encode()).digest()) else None
+            if not _KEY.fullmatch(key):
+                return None
+            known = await self._ask(key[_ID])
+        digest = sha256(key.encode(errors="surrogateescape")).digest()
+        return known[2] if hmac.compare_digest(known[1], digest) else None
 
     async def revoked(self, keys: Collection[str]) -> set[str]:
         """Those of the keys, which were good once, that are no longer: one question, however many there are.

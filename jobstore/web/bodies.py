@@ -6,7 +6,7 @@ import re
 from typing import Any, Final
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from jobstore.web import forms
 from jobstore.web.problems import Problem
@@ -15,14 +15,16 @@ MOST: Final = 2**20  # bytes of a JSON body, or of one line of NDJSON
 DEEPEST: Final = 64  # levels of arrays and objects
 SECONDS: Final = 60  # in which a body must have arrived
 
-_LONG_NUMBER = re.compile(rb"\d{19}")
+_DIGITS: Final = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
+_LONG_NUMBER: Final = b"0" * 19  # of a body whose digits are all 0; a tenth of what looking for it by `re` takes
 _JSON = re.compile(r"application/(.+\+)?json|text/json")
 
 
 async def read_json(request: web.Request) -> tuple[bytes, Any]:
     """The body, and what it means. Raises Problem."""
     check_encoding(request)
-    if request.headers.get("Content-Type") is not None and not _JSON.fullmatch(request.content_type):
+    said = request.headers.get(hdrs.CONTENT_TYPE)
+    if said != "application/json" and said is not None and not _JSON.fullmatch(request.content_type):
         raise Problem("unsupported-media-type", f"send application/json, not {request.content_type}")
     body = await _read(request)
     return body, parse(body)
@@ -34,7 +36,7 @@ async def read_any(request: web.Request) -> Any:
     Clients that send JSON without saying so are many: what begins like an object is taken for one.
     """
     check_encoding(request)
-    said = request.headers.get("Content-Type") is not None
+    said = hdrs.CONTENT_TYPE in request.headers
     form = said and request.content_type == "application/x-www-form-urlencoded"
     if said and not form and not _JSON.fullmatch(request.content_type):
         raise Problem("unsupported-media-type", f"send application/json, not {request.content_type}")
@@ -58,8 +60,8 @@ async def _read(request: web.Request) -> bytes:
 
 def check_encoding(request: web.Request) -> None:
     """Raises Problem for a body that is packed: it is not unpacked here."""
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding != "identity":
+    encoding = request.headers.get(hdrs.CONTENT_ENCODING)
+    if encoding is not None and encoding.strip().lower() != "identity":
         raise Problem("unsupported-media-type", f"send the body as it is, not as {encoding}")
 
 
@@ -79,7 +81,7 @@ def parse(body: bytes) -> Any:
         _check_depth(value)
     if b"\\u0000" in body:
         _check_text(value)
-    if _LONG_NUMBER.search(body):
+    if _LONG_NUMBER in body.translate(_DIGITS):
         # orjson reads a whole number beyond 64 bits as a double; the standard library shows it as it was written.
         json.loads(body, parse_int=_check_number)
     return value

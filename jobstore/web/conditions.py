@@ -61,11 +61,12 @@ def trace(request: web.Request) -> str | None:
     `request ID`, from X-Request-Id. What cannot be an id is no more than a hint that was lost. None of it can be an
     idempotency key, which has no space.
     """
-    found = _TRACE.fullmatch(request.headers.get("traceparent", ""))
+    parent = request.headers.get("traceparent")
+    found = None if parent is None else _TRACE.fullmatch(parent)
     if found is not None:
         return f"trace {found[1]}"
-    id = request.headers.get("X-Request-Id", "")
-    return f"request {id}" if _REQUEST.fullmatch(id) else None
+    id = request.headers.get("X-Request-Id")
+    return None if id is None or not _REQUEST.fullmatch(id) else f"request {id}"
 
 
 def checked_key(key: str) -> str:

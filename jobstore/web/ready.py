@@ -15,16 +15,18 @@ from aiohttp.web_request import BaseRequest
 from jobstore.web.cors import ORIGIN
 from jobstore.web.telling import ALLOWANCE
 
-_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
+_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _date = (0, b"")
 
 
 def head(status: int, headers: dict[str, str], length: int | None) -> bytes:
     """The beginning of an answer: the status line and its fields, still open for more. Values must be of one line."""
-    lines = [_LINES[status], *[f"{name}: {value}" for name, value in headers.items()]]
+    text = _LINES[status]
+    for name, value in headers.items():
+        text += f"{name}: {value}\r\n"
     if length is not None:
-        lines.append(f"Content-Length: {length}")
-    return "\r\n".join(lines).encode("ascii") + b"\r\n"
+        text += f"Content-Length: {length}\r\n"
+    return text.encode("ascii")
 
 
 class Ready(web.StreamResponse):

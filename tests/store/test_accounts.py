@@ -143,3 +143,10 @@ async def test_of_a_jobs_keys_one_is_kept_and_no_other_key_ends(store: Store, ac
     before = await store.accounts.keys()
     await store.accounts.keep_only_job_key(account, 1, kept[0])
     assert await store.accounts.keys() == before, "what has ended has ended when it did"
+
+
+async def test_whoever_knows_the_id_of_a_key_has_not_got_the_key(store: Store, account: int) -> None:
+    _, key = await store.accounts.create_key("acme", "read")
+    assert await store.gate.admit(key) is not None
+    for wrong in (key[:-1], f"{key}0", f"{key[:-1]}\udcff", f"{key[:-1]}é", f"xyz{key[3:]}", key.swapcase(), key[:16]):
+        assert await store.gate.admit(wrong) is None
