@@ -18,7 +18,7 @@ from msgspec import Struct
 from jobstore.job import codec
 from jobstore.job.commands import Command
 from jobstore.job.decider import INITIAL, Refused, State, decide, evolve
-from jobstore.job.events import Event, JobQueued, Recorded
+from jobstore.job.events import JobQueued, Recorded
 from jobstore.store.chain import digest, link, microseconds
 
 
@@ -227,7 +227,10 @@ class Draft:
     def answer(self) -> None:
         """Tell every caller. To be called when, and only when, the draft is known to be committed."""
         for request, outcome in self.outcomes:
-            request.answer(outcome)
+            if type(outcome) is Appended and not request.future.done():
+                request.future.set_result(outcome)
+            else:
+                request.answer(outcome)
 
     @property
     def writes(self) -> bool:
@@ -281,31 +284,29 @@ class Draft:
         if request.expected is not None and request.expected != version:
             raise Conflict(version)
 
-        added: list[Event] = []
-        for command in request.commands:
-            for event in decide(state, command):
-                added.append(event)
-                state = evolve(state, event)
-
-        queued = self._submission(request, added) if request.job is None else None
-
+        rows: list[tuple[Any, ...]] = []
         recorded: list[Recorded] = []
         first = version + 1
-        if added:
-            rows: list[tuple[Any, ...]] = []
-            position, hash = head.position, head.hash
-            at, since_1970 = self._moments[account_id]
-            by, trace = request.by, request.trace if request.key is None else request.key
-            for event in added:
-                position += 1
+        end, hash = head.position, head.hash
+        at, since_1970 = self._moments[account_id]
+        by, trace = request.by, request.trace if request.key is None else request.key
+        for command in request.commands:
+            for event in decide(state, command):
+                state = evolve(state, event)
+                end += 1
                 version += 1
                 type, data = codec.name(event), codec.encode(event)
-                hash = link(hash, position, number, version, type, since_1970, by, trace, digest(data))
-                rows.append((account_id, position, number, version, type, at, data, by, trace, hash))
-                recorded.append(Recorded(position, number, version, at, by, event, trace))
+                hash = link(hash, end, number, version, type, since_1970, by, trace, digest(data))
+                rows.append((account_id, end, number, version, type, at, data, by, trace, hash))
+                recorded.append(Recorded(end, number, version, at, by, event, trace))
+
+        queued = self._submission(request, recorded) if request.job is None else None
+
+        if rows:
             # Nothing is staged before this line, and nothing fails after it.
             self.events += rows
-            head.position, head.hash, head.at = position, hash, at
+            position = end
+            head.position, head.hash, head.at = end, hash, at
             if queued is not None:
                 self.created[account_id, number] = queued
                 if request.number is None:
@@ -335,11 +336,11 @@ class Draft:
             number += 1
         return number
 
-    def _submission(self, request: Append, added: list[Event]) -> JobQueued:
+    def _submission(self, request: Append, added: list[Recorded]) -> JobQueued:
         """What a new job begins with. Raises IdTaken or Claimed when another job has its uid or claim."""
         if not added:
             raise Refused("a new job begins with its submission")
-        queued = added[0]
+        queued = added[0].event
         assert isinstance(queued, JobQueued), "a new job begins with its submission"
         if request.imported and (request.account_id, UUID(queued.uid)) in self._taken.uids:
             raise IdTaken("another job has this uid")

@@ -18,6 +18,7 @@ from jobstore.store.postgres import describe
 NAME: Final = "jobstore bell"  # of its sessions, in pg_stat_activity
 CHANNEL: Final = "jobstore"
 MOST: Final = 7000  # bytes of a payload; Postgres takes 7,999
+PAUSE: Final = 0.005  # seconds between rings: one costs as much as to write a few events, and takes all that is due
 CHECK: Final = 15.0  # seconds of silence after which a connection is tried: one can be lost without a word
 _SHORTEST: Final = 0.05  # seconds until a lost connection is made again, at first
 _LONGEST: Final = 5.0
@@ -41,7 +42,8 @@ class Bell:
         self._listening: asyncio.Task[None] | None = None
 
     def ring(self, draft: Draft) -> None:
-        """Tell every process that `draft` was committed. One NOTIFY is under way at a time; the next takes the rest."""
+        """Tell every process that `draft` was committed. One NOTIFY is under way at a time; the next, a
+        moment later, takes the rest."""
         for account_id, states in draft.states.items():
             if states:
                 self._due[account_id] = max(self._due.get(account_id, 0), draft.heads[account_id].position)
@@ -104,6 +106,7 @@ class Bell:
                 self._due = due | self._due
                 self._wanted.set()
                 raise
+            await asyncio.sleep(PAUSE)
 
     async def _listen_on(self, line: Line) -> None:
         lost = asyncio.Event()

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import datetime
+from operator import attrgetter
 from typing import Final
 
 from jobstore.store.batch import Append, Appended, Draft
@@ -27,6 +28,8 @@ from jobstore.store.writing import Unsure, Writer, Written
 BATCH: Final = 500  # requests a transaction; more gives no more throughput and makes the first one wait
 MANY: Final = 40  # waiting requests; of more than these, one half is decided while the other is written
 _TO_SEND: Final = 3  # turns of the loop until a write is on its way and the next batch can be decided meanwhile
+
+_deadline = attrgetter("deadline")
 
 log = logging.getLogger(__name__)
 
@@ -200,7 +203,7 @@ class _Lane:
     def _in_time(batch: list[Append], failure: BaseException | None) -> list[Append]:
         """The requests that may be tried; the others have waited too long and hear so."""
         now = asyncio.get_running_loop().time()
-        if all(request.deadline > now for request in batch):
+        if min(map(_deadline, batch)) > now:
             return batch
         why = "there is too much to write" if failure is None else describe(failure)
         for request in batch:

@@ -43,7 +43,8 @@ FROM unnest($1::integer[], $2::text[]) AS wanted (account_id, key) JOIN idempote
 _HASH_AT = "SELECT hash FROM events WHERE account_id = $1 AND position = $2"
 
 # One statement writes a draft, if and only if every head still has the hash that the draft was made on and is free.
-# The limits tell the planner that there are few: it takes a tenth of what it does not know, and reads by index.
+# The limits tell the planner that there are few: it takes a tenth of what it does not know, and reads by index. Columns
+# are unnested in a SELECT list, row by row; in FROM each would be stored before the first row is read.
 _UNIT: Final = "\x1f"
 _WRITE = """
 WITH draft AS (
@@ -76,10 +77,11 @@ WITH draft AS (
 ), added AS (
     INSERT INTO events (account_id, position, job, version, type, at, data, by, trace, hash)
     SELECT draft.account_id, e.position, job, version, type, draft.at, data, by, trace, decode(e.hash, 'hex')
-    FROM unnest(
-        $5::text::integer[], $6::text::bigint[], $7::text::bigint[], $8::text::integer[],
-        string_to_array($9, E'\\x1f'), string_to_array($10, E'\\x1f'), string_to_array($11, E'\\x1f'),
-        string_to_array($12, E'\\x1f', ''), string_to_array($13, E'\\x1f')
+    FROM (
+        SELECT unnest($5::text::integer[]), unnest($6::text::bigint[]), unnest($7::text::bigint[]),
+            unnest($8::text::integer[]), unnest(string_to_array($9, E'\\x1f')),
+            unnest(string_to_array($10, E'\\x1f')), unnest(string_to_array($11, E'\\x1f')),
+            unnest(string_to_array($12, E'\\x1f', '')), unnest(string_to_array($13, E'\\x1f'))
     ) AS e (account_id, position, job, version, type, data, by, trace, hash) JOIN draft USING (account_id), holds
 )
 UPDATE heads SET position = draft.position, jobs = draft.jobs, hash = draft.hash, at = draft.at
