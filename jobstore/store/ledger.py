@@ -27,7 +27,6 @@ from jobstore.store.writing import Unsure, Writer, Written
 
 BATCH: Final = 500  # requests a transaction; more gives no more throughput and makes the first one wait
 MANY: Final = 40  # waiting requests; of more than these, one half is decided while the other is written
-_TO_SEND: Final = 3  # turns of the loop until a write is on its way and the next batch can be decided meanwhile
 
 _deadline = attrgetter("deadline")
 
@@ -84,8 +83,8 @@ class _Lane:
     """Requests in line, and the one task that writes them while there are any. Each account gets an equal share of a
     batch, so that one with a thousand requests does not keep another's single one waiting.
 
-    While one batch is being written the next one is decided, on what the first one is expected to leave. It is sent
-    before the callers of the first one are answered, so that Postgres works while they run and ask for more.
+    While one batch is being written the next one is decided, on what the first one is expected to leave. It is sent in
+    the moment in which the first one is committed, and the callers of that are answered while Postgres works.
     """
 
     def __init__(self, ledger: Ledger, *, alone: bool) -> None:
@@ -95,6 +94,8 @@ class _Lane:
         self._line = ledger.postgres.line()
         self._queues: dict[int, deque[Append]] = {}
         self._next: list[Append] = []
+        self._draft: Draft | None = None  # of the next
+        self._decided = False  # whether it is known what the write under way will leave
         self._committed: list[Draft] = []  # to be answered
 
     def put(self, request: Append) -> None:
@@ -106,34 +107,27 @@ class _Lane:
             self.task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
-        writer = self._ledger.writer
-        flight: asyncio.Task[None] | None = None
-        draft: Draft | None = None
+        writer, loop = self._ledger.writer, asyncio.get_running_loop()
+        batch: list[Append] = []
         try:
-            while self._queues:
-                self._next = self._take(BATCH if flight is not None else self._half())
-                # What follows a batch that is not decided yet cannot be decided either.
-                draft = writer.prepare(self._next) if flight is None or draft is not None else None
-                if flight is not None:
-                    await flight  # which may send some of the next away, to a lane of their own
-                    if draft is None or len(draft.outcomes) != len(self._next) or not writer.expects(draft):
-                        draft = writer.prepare(self._next)
-                flight = asyncio.create_task(self._fly(self._next, draft))
-                self._next = []
-                for _ in range(_TO_SEND):
-                    await asyncio.sleep(0)
-                if self._answer():
-                    await asyncio.sleep(0)  # callers run, and ask for more
-                if not self._queues:
-                    await flight
-                    flight = None
-                    self._answer()
+            while self._queues or self._next or await self._more():
+                batch, draft = self._next or self._take(self._half()), self._draft
+                self._next, self._draft = [], None
+                if draft is None or len(draft.outcomes) != len(batch) or not writer.expects(draft):
+                    draft = writer.prepare(batch)
+                self._decided = draft is not None
+                loop.call_soon(self._meanwhile, loop)
+                left = await self._write(batch, draft, None)
+                self._decided = False
+                self._set_apart(left)
         except BaseException as error:
             self._answer()
             # Nobody is left waiting, whatever happens here.
-            for request in (*self._next, *(request for queue in self._queues.values() for request in queue)):
+            waiting = (request for queue in self._queues.values() for request in queue)
+            for request in (*batch, *self._next, *waiting):
                 request.answer(Unavailable(f"the log cannot be written: {describe(error)}"))
             self._queues.clear()
+            self._next = []
             raise
         finally:
             self.task = None
@@ -141,6 +135,25 @@ class _Lane:
                 apart = self._ledger._apart
                 self._ledger._apart = {account_id: lane for account_id, lane in apart.items() if lane is not self}
             await self._line.rest()
+
+    def _meanwhile(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A batch was sent: answer those of the one before and, when they have asked for more, decide the next."""
+        if self._answer():
+            loop.call_soon(self._decide)
+        else:
+            self._decide()
+
+    def _decide(self) -> None:
+        # What follows a batch that is not decided yet cannot be decided either.
+        if self._decided and self._queues and not self._next:
+            self._next = self._take(BATCH)
+            self._draft = self._ledger.writer.prepare(self._next)
+
+    async def _more(self) -> bool:
+        """Answer the last callers; whether there is more to write at once."""
+        if self._answer():
+            await asyncio.sleep(0)
+        return bool(self._queues)
 
     def _half(self) -> int:
         """How many to take when nothing is being written: half of many, so that the other half is decided meanwhile."""
@@ -156,10 +169,6 @@ class _Lane:
             if queue:
                 self._queues[account_id] = queue  # at the end of the line
         return batch
-
-    async def _fly(self, batch: list[Append], draft: Draft | None) -> None:
-        """Write a batch to its end: until every request in it is answered or in another lane."""
-        self._set_apart(await self._write(batch, draft, None))
 
     async def _write(self, batch: list[Append], draft: Draft | None, unsure: Draft | None) -> list[Append]:
         """Write a batch until every request in it is answered, but for those whose head is held: they are left."""
