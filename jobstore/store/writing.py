@@ -76,13 +76,14 @@ WITH draft AS (
         first_version integer, last_version integer, position bigint), holds
 ), added AS (
     INSERT INTO events (account_id, position, job, version, type, at, data, by, trace, hash)
-    SELECT draft.account_id, e.position, job, version, type, draft.at, data, by, trace, decode(e.hash, 'hex')
+    SELECT draft.account_id, e.position, job, version, type, draft.at, data, by, trace,
+        substring($13 FROM 32 * place - 31 FOR 32)
     FROM (
         SELECT unnest($5::text::integer[]), unnest($6::text::bigint[]), unnest($7::text::bigint[]),
             unnest($8::text::integer[]), unnest(string_to_array($9, E'\\x1f')),
             unnest(string_to_array($10, E'\\x1f')), unnest(string_to_array($11, E'\\x1f')),
-            unnest(string_to_array($12, E'\\x1f', '')), unnest(string_to_array($13, E'\\x1f'))
-    ) AS e (account_id, position, job, version, type, data, by, trace, hash) JOIN draft USING (account_id), holds
+            unnest(string_to_array($12, E'\\x1f', '')), generate_series(1, length($13::bytea) / 32)
+    ) AS e (account_id, position, job, version, type, data, by, trace, place) JOIN draft USING (account_id), holds
 )
 UPDATE heads SET position = draft.position, jobs = draft.jobs, hash = draft.hash, at = draft.at
 FROM draft, holds WHERE heads.account_id = draft.account_id
@@ -256,19 +257,19 @@ async def write(connection: Connection, draft: Draft) -> bool:
         for account_id, head in draft.heads.items()
     ]
     tables = (heads, draft.moved(), draft.fresh(), draft.used())
-    status = await connection.execute(_WRITE, *(_json(rows).decode() for rows in tables), *_texts(draft.events))
+    status = await connection.execute(_WRITE, *(_json(rows).decode() for rows in tables), *_columns(draft.events))
     return bool(status == f"UPDATE {len(heads)}")
 
 
-def _texts(events: list[tuple[Any, ...]]) -> list[str]:
-    """The columns of events, each as one text: numbers as an array is written in SQL, texts with unit separators
-    between them. `at` goes with the heads.
+def _columns(events: list[tuple[Any, ...]]) -> list[str | bytes]:
+    """The columns of events, each as one value: numbers as an array is written in SQL, texts with unit separators
+    between them, hashes one after the other. `at` goes with the heads.
 
     asyncpg encodes an array element by element, which cost more than all the rest of a large batch. Raises ValueError
     for a value that has a unit separator itself. Payloads never do, they are JSON, which escapes it.
     """
     if not events:
-        return ["{}"] * 4 + [""] * 5
+        return [*["{}"] * 4, *[""] * 4, b""]
     accounts, positions, jobs, versions, types, _, payloads, by, traces, hashes = zip(*events, strict=True)
     said = (_UNIT.join(by), _UNIT.join(trace or "" for trace in traces))
     if any(text.count(_UNIT) != len(events) - 1 for text in said):
@@ -277,7 +278,7 @@ def _texts(events: list[tuple[Any, ...]]) -> list[str]:
         *("{" + _json(numbers)[1:-1].decode() + "}" for numbers in (accounts, positions, jobs, versions)),
         *(_UNIT.join(texts) for texts in (types, payloads)),
         *said,
-        _UNIT.join(hash.hex() for hash in hashes),
+        b"".join(hashes),
     ]
 
 
