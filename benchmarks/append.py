@@ -17,8 +17,8 @@ from benchmarks.measure import Measured, Report, alone, postgres
 from benchmarks.peers.best import best
 from jobstore.job.commands import ReportProgress, Start, Submit
 from jobstore.store import Store, batch
-from jobstore.store.batch import Append, Appended
 from jobstore.store.clock import now, uuid7
+from jobstore.store.request import Append, Appended
 
 CALLERS = 200
 JOBS = 2_000

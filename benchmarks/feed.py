@@ -20,8 +20,8 @@ from benchmarks.peers.nchan import nchan
 from benchmarks.serving import process, serve_jobs
 from jobstore.job.commands import Start, Submit
 from jobstore.store import Store
-from jobstore.store.batch import Append
 from jobstore.store.clock import now, uuid7
+from jobstore.store.request import Append
 
 READERS = 1_000
 IDLE = 10_000

@@ -23,10 +23,10 @@ from jobstore.formats import PROJECTIONS, native
 from jobstore.job import codec
 from jobstore.job.commands import Command, ReportProgress, Start, Submit
 from jobstore.store import Store
-from jobstore.store.batch import Append
 from jobstore.store.clock import now, uuid7
 from jobstore.store.exports import exported, read
 from jobstore.store.history import Entry
+from jobstore.store.request import Append
 from jobstore.store.restoring import restore
 from jobstore.store.verifying import verify
 

@@ -16,7 +16,7 @@ from benchmarks.filling import BY
 from benchmarks.load import rate, request
 from jobstore.job.commands import Annotate
 from jobstore.store import Store
-from jobstore.store.batch import Append, Appended
+from jobstore.store.request import Append, Appended
 from jobstore.store.verifying import verify
 
 CALLERS: Final = 200

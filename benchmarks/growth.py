@@ -23,8 +23,8 @@ from benchmarks.measure import Report, alone, postgres
 from benchmarks.serving import process, serve_jobs
 from jobstore.job.commands import Command, ReportProgress, Start, Submit
 from jobstore.store import Store
-from jobstore.store.batch import Append
 from jobstore.store.clock import now, uuid7
+from jobstore.store.request import Append
 
 STAGE: Final = "growth"
 SIZES: Final = (10_000, 1_000_000, 10_000_000)  # events

@@ -22,8 +22,8 @@ from benchmarks.peers.callers import asked
 from benchmarks.peers.database import database
 from jobstore.job.commands import Command, ReportProgress, Start, Submit
 from jobstore.store import Store
-from jobstore.store.batch import Append
 from jobstore.store.clock import now, uuid7
+from jobstore.store.request import Append
 
 EVENTS: Final = 100_000
 QUICK: Final = 10_000

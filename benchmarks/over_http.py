@@ -16,8 +16,8 @@ from benchmarks.peers.best import best
 from benchmarks.serving import process, serve_echo, serve_jobs
 from jobstore.job.commands import ReportProgress, Start, Submit
 from jobstore.store import Store
-from jobstore.store.batch import Append
 from jobstore.store.clock import now, uuid7
+from jobstore.store.request import Append
 
 JOBS = 1_000
 CONNECTIONS = 200  # as many as callers in process

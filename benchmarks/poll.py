@@ -13,8 +13,8 @@ from jobstore.formats import FORMATS, native
 from jobstore.job.commands import ReportProgress, Start, Submit
 from jobstore.job.projection import Audience
 from jobstore.store import Store
-from jobstore.store.batch import Append
 from jobstore.store.clock import now, uuid7
+from jobstore.store.request import Append
 
 JOBS = 1_000
 CONNECTIONS = 100

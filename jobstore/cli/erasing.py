@@ -8,8 +8,8 @@ from jobstore.cli.running import account_named, actor, with_store
 from jobstore.job.commands import Erase
 from jobstore.store import Store
 from jobstore.store.accounts import Mistaken
-from jobstore.store.batch import NoSuchJob
 from jobstore.store.erasure import Erased
+from jobstore.store.request import NoSuchJob
 
 
 @click.command()

@@ -5,102 +5,19 @@ request's refusal changes nothing for its neighbours: it is decided on a state o
 as a whole.
 """
 
-from asyncio import Future
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-import msgspec
 from msgspec import Struct
 
 from jobstore.job import codec
-from jobstore.job.commands import Command
 from jobstore.job.decider import INITIAL, Refused, State, decide, evolve
 from jobstore.job.events import JobQueued, Recorded
 from jobstore.store.chain import digest, link, microseconds
-
-
-class NoSuchJob(Exception):
-    """The account has no such job."""
-
-
-class NoSuchAccount(Exception):
-    """There is no such account, so it has no log."""
-
-
-class Conflict(Exception):
-    """The job is not at the version that the request expected; `version` is where it is."""
-
-    def __init__(self, version: int) -> None:
-        super().__init__(f"the job is at version {version}")
-        self.version = version
-
-
-class IdTaken(Exception):
-    """Another job of the account has the number or the uid that was chosen."""
-
-
-class Claimed(Exception):
-    """What the new job was to make is another's: of the job `number`, which has neither failed nor been cancelled."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"job {number} has this claim")
-        self.number = number
-
-
-class KeyReused(Exception):
-    """The idempotency key was used before, for another request."""
-
-
-class Appended(Struct, frozen=True):
-    """What an append did. `events` is empty when all was already so, or when the request was `repeated`: then
-    `first_version` to `version` are the events that the first request added, if any."""
-
-    job: int
-    version: int
-    position: int
-    events: list[Recorded]
-    first_version: int
-    repeated: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Append:
-    """A request: all `commands` or none, in order. `job` None makes a new job, by a Submit that comes first.
-
-    `by` says who asks, `expected` the version that the job must be at, `key` and `digest` are the idempotency key and
-    SHA-256 of the request that it stands for, `deadline` is of the loop's clock. `trace` names the request where it has
-    no key; nothing is ever found by it.
-
-    A new job may be `imported`: the caller chose its uid, and maybe its `number`, so another job may have them. It may
-    be `exclusive`: not to be made while another job that has its claim goes on, or once that is completed.
-    """
-
-    account_id: int
-    job: int | None
-    commands: tuple[Command, ...]
-    by: str
-    expected: int | None = None
-    key: str | None = None
-    digest: bytes = b""
-    trace: str | None = None
-    number: int | None = None
-    imported: bool = False
-    exclusive: bool = False
-    deadline: float = 0.0
-    future: "Future[Appended]" = field(init=False)
-
-    def answer(self, outcome: "Appended | Exception") -> None:
-        """Tell the caller, if it still waits."""
-        if self.future.done():
-            return
-        if isinstance(outcome, Exception):
-            self.future.set_exception(outcome)
-            self.future.exception()  # a caller who has left hears nothing, and that is no news for a log
-        else:
-            self.future.set_result(outcome)
+from jobstore.store.request import Append, Appended, Claimed, Conflict, IdTaken, KeyReused, NoSuchJob
 
 
 @dataclass(slots=True)
@@ -132,44 +49,6 @@ class Remembered(NamedTuple):
     position: int
 
 
-class Moved(Struct, frozen=True):
-    """What changes in a job's row."""
-
-    account_id: int
-    number: int
-    version: int
-    phase: str | None
-    removed: bool
-    state: str
-
-
-class Fresh(Struct, frozen=True):
-    """A new job's row."""
-
-    account_id: int
-    number: int
-    uid: str
-    kind: str
-    user_name: str | None
-    phase: str | None
-    removed: bool
-    version: int
-    state: str
-    claim: str | None
-
-
-class Used(Struct, frozen=True):
-    """An idempotency key's row; `digest` in hex."""
-
-    account_id: int
-    key: str
-    digest: str
-    job: int
-    first_version: int
-    last_version: int
-    position: int
-
-
 @dataclass(slots=True)
 class Taken:
     """What new jobs cannot have, as far as a batch asks for it, with the accounts in which that is so."""
@@ -187,7 +66,6 @@ Key = tuple[int, str]  # account_id, idempotency key
 Claim = tuple[int, str]  # account_id, claim
 
 _NOTHING: Final = Known(0, 0, INITIAL, 0)
-_encode_state = msgspec.json.Encoder().encode
 
 
 class Draft:
@@ -227,41 +105,12 @@ class Draft:
     def answer(self) -> None:
         """Tell every caller. To be called when, and only when, the draft is known to be committed."""
         for request, outcome in self.outcomes:
-            if type(outcome) is Appended and not request.future.done():
-                request.future.set_result(outcome)
-            else:
-                request.answer(outcome)
+            request.answer(outcome)
 
     @property
     def writes(self) -> bool:
         """Whether there is anything to write."""
         return bool(self.events or self.keys)
-
-    def moved(self) -> "list[Moved]":
-        """The rows of jobs that existed before and are due for writing."""
-        return [
-            Moved(account_id, number, known.version, state.phase, state.removed, _encode_state(state).decode())
-            for account_id, number in self.due - self.created.keys()
-            for known in (self.states[account_id][number],)
-            for state in (known.state,)
-        ]
-
-    def fresh(self) -> "list[Fresh]":
-        """The rows of jobs that this batch makes."""
-        return [
-            Fresh(account_id, number, queued.uid, queued.kind, queued.user,
-                  state.phase, state.removed, known.version, _encode_state(state).decode(), queued.claim)
-            for (account_id, number), queued in self.created.items()
-            for known in (self.states[account_id][number],)
-            for state in (known.state,)
-        ]  # fmt: skip
-
-    def used(self) -> "list[Used]":
-        """The rows of idempotency keys that this batch uses."""
-        return [
-            Used(account_id, key, was.digest.hex(), was.job, was.first_version, was.last_version, was.position)
-            for (account_id, key), was in self.keys.items()
-        ]
 
     def _settle(self, request: Append) -> Appended:
         account_id = request.account_id

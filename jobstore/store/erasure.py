@@ -19,11 +19,12 @@ from jobstore.job.commands import Erase
 from jobstore.job.decider import INITIAL, evolve
 from jobstore.job.erasure import FIELDS, remains
 from jobstore.job.events import JobQueued
-from jobstore.store.batch import Append, Appended, Draft, Head, Known, NoSuchAccount, NoSuchJob, Taken
+from jobstore.store.batch import Draft, Head, Known, Taken
 from jobstore.store.chain import digest
 from jobstore.store.history import PAGE
 from jobstore.store.mistaken import Mistaken
 from jobstore.store.postgres import Connection, Postgres
+from jobstore.store.request import Append, Appended, NoSuchAccount, NoSuchJob
 from jobstore.store.writing import write
 
 HEAD: Final = "SELECT position, jobs, hash, at FROM heads WHERE account_id = $1 FOR UPDATE"

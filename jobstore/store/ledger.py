@@ -20,9 +20,10 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Final
 
-from jobstore.store.batch import Append, Appended, Draft
+from jobstore.store.batch import Draft
 from jobstore.store.clock import now
 from jobstore.store.postgres import Postgres, Unavailable, describe, is_transient
+from jobstore.store.request import Append, Appended
 from jobstore.store.writing import Unsure, Writer, Written
 
 BATCH: Final = 500  # requests a transaction; more gives no more throughput and makes the first one wait
@@ -113,7 +114,7 @@ class _Lane:
             while self._queues or self._next or await self._more():
                 batch, draft = self._next or self._take(self._half()), self._draft
                 self._next, self._draft = [], None
-                if draft is None or len(draft.outcomes) != len(batch) or not writer.expects(draft):
+                if draft is None or not writer.expects(draft):
                     draft = writer.prepare(batch)
                 self._decided = draft is not None
                 loop.call_soon(self._meanwhile, loop)
@@ -245,3 +246,4 @@ class _Lane:
                 if request.account_id == account_id:
                     lane.put(request)
         self._next = [request for request in self._next if request.account_id not in apart]
+        self._draft = None

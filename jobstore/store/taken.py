@@ -9,8 +9,9 @@ from typing import Final
 from uuid import UUID
 
 from jobstore.job.commands import Submit
-from jobstore.store.batch import Append, Claim, Head, Job, Taken
+from jobstore.store.batch import Claim, Head, Job, Taken
 from jobstore.store.postgres import Connection
+from jobstore.store.request import Append
 
 WINDOW: Final = 1000  # numbers after an account's counter that are looked at first; twice as many each further time
 

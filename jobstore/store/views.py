@@ -15,12 +15,12 @@ from typing import Any, Final, NamedTuple, TypeVar
 from jobstore.job import codec
 from jobstore.job.events import JobErased
 from jobstore.job.projection import ANYBODY, TICK, Audience, Projection, V, tick
-from jobstore.store.batch import Appended
 from jobstore.store.clock import now
 from jobstore.store.coalesce import Coalescer
 from jobstore.store.history import GONE, PAGE, Entry, History
 from jobstore.store.memos import Memo, Memos, Slot
 from jobstore.store.postgres import Postgres
+from jobstore.store.request import Appended
 
 MEMO_AFTER: Final = 200  # events; a fold longer than this is worth a row
 LEAST: Final = 1000  # bytes that a kept view takes, besides four times what it shows

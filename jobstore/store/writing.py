@@ -6,17 +6,18 @@ made on the head's hash. Heads are locked in the order of their ids or not waite
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import asyncpg
 import msgspec
-from msgspec import Struct
 
 from jobstore.job import codec
 from jobstore.job.decider import State, evolve
-from jobstore.store.batch import Append, Draft, Head, Job, Jobs, Key, Known, NoSuchAccount, Remembered, Taken
+from jobstore.store.batch import Draft, Head, Job, Jobs, Key, Known, Remembered, Taken
 from jobstore.store.memory import Memory
 from jobstore.store.postgres import Connection, Line, Postgres, is_transient
+from jobstore.store.request import Append, NoSuchAccount
+from jobstore.store.rows import values
 from jobstore.store.taken import taken
 
 STATES: Final = 100_000  # job states kept in memory
@@ -45,7 +46,6 @@ _HASH_AT = "SELECT hash FROM events WHERE account_id = $1 AND position = $2"
 # One statement writes a draft, if and only if every head still has the hash that the draft was made on and is free.
 # The limits tell the planner that there are few: it takes a tenth of what it does not know, and reads by index. Columns
 # are unnested in a SELECT list, row by row; in FROM each would be stored before the first row is read.
-_UNIT: Final = "\x1f"
 _WRITE = """
 WITH draft AS (
     SELECT account_id, decode(before, 'hex') AS before, position, jobs, decode(hash, 'hex') AS hash, at
@@ -89,19 +89,7 @@ UPDATE heads SET position = draft.position, jobs = draft.jobs, hash = draft.hash
 FROM draft, holds WHERE heads.account_id = draft.account_id
 """
 
-_json = msgspec.json.Encoder().encode
 _decode_state = msgspec.json.Decoder(State).decode
-
-
-class _Head(Struct, frozen=True):
-    """The end of a log, as _WRITE takes it. Hashes are in hex."""
-
-    account_id: int
-    before: str
-    position: int
-    jobs: int
-    hash: str
-    at: datetime
 
 
 class Unsure(Exception):
@@ -252,34 +240,8 @@ async def _is_there(connection: Connection, draft: Draft) -> bool:
 
 async def write(connection: Connection, draft: Draft) -> bool:
     """Whether the draft was written, which is as a whole or not at all."""
-    heads = [
-        _Head(account_id, draft.before[account_id].hex(), head.position, head.jobs, head.hash.hex(), head.at)
-        for account_id, head in draft.heads.items()
-    ]
-    tables = (heads, draft.moved(), draft.fresh(), draft.used())
-    status = await connection.execute(_WRITE, *(_json(rows).decode() for rows in tables), *_columns(draft.events))
-    return bool(status == f"UPDATE {len(heads)}")
-
-
-def _columns(events: list[tuple[Any, ...]]) -> list[str | bytes]:
-    """The columns of events, each as one value: numbers as an array is written in SQL, texts with unit separators
-    between them, hashes one after the other. `at` goes with the heads.
-
-    asyncpg encodes an array element by element, which cost more than all the rest of a large batch. Raises ValueError
-    for a value that has a unit separator itself. Payloads never do, they are JSON, which escapes it.
-    """
-    if not events:
-        return [*["{}"] * 4, *[""] * 4, b""]
-    accounts, positions, jobs, versions, types, _, payloads, by, traces, hashes = zip(*events, strict=True)
-    said = (_UNIT.join(by), _UNIT.join(trace or "" for trace in traces))
-    if any(text.count(_UNIT) != len(events) - 1 for text in said):
-        raise ValueError("a unit separator cannot be part of a name or of an idempotency key")
-    return [
-        *("{" + _json(numbers)[1:-1].decode() + "}" for numbers in (accounts, positions, jobs, versions)),
-        *(_UNIT.join(texts) for texts in (types, payloads)),
-        *said,
-        b"".join(hashes),
-    ]
+    status = await connection.execute(_WRITE, *values(draft))
+    return bool(status == f"UPDATE {len(draft.heads)}")
 
 
 async def _commit(transaction: asyncpg.transaction.Transaction, draft: Draft) -> None:

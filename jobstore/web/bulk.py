@@ -17,7 +17,7 @@ from aiohttp import web
 from jobstore.formats import native
 from jobstore.store import Store
 from jobstore.store.accounts import Principal
-from jobstore.store.batch import Append, Appended
+from jobstore.store.request import Append, Appended
 from jobstore.web.bodies import MOST, check_encoding, parse
 from jobstore.web.conditions import checked_key, trace
 from jobstore.web.credentials import principal

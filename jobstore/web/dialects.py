@@ -32,9 +32,9 @@ from jobstore.job.commands import Command, Remove
 from jobstore.job.decider import Refused
 from jobstore.job.projection import Audience
 from jobstore.store.accounts import Mistaken, Principal, Scope
-from jobstore.store.batch import Append, Conflict
 from jobstore.store.clock import now, uuid7
 from jobstore.store.jobs import Listed
+from jobstore.store.request import Append, Conflict
 from jobstore.store.views import Shown, Where
 from jobstore.web import forms
 from jobstore.web.bodies import read_any

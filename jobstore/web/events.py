@@ -8,8 +8,8 @@ from aiohttp import web
 from jobstore.formats import native
 from jobstore.job import codec
 from jobstore.job.events import Recorded
-from jobstore.store.batch import Append, Appended
 from jobstore.store.history import PAGE, Entry
+from jobstore.store.request import Append, Appended
 from jobstore.web import conditions
 from jobstore.web.bodies import read_json
 from jobstore.web.credentials import principal

@@ -14,9 +14,9 @@ from jobstore.job.decider import LEADS_TO
 from jobstore.job.projection import ANYBODY, Audience, Projection
 from jobstore.store import Store
 from jobstore.store.accounts import Principal
-from jobstore.store.batch import Append, Appended
 from jobstore.store.clock import now, uuid7
 from jobstore.store.jobs import Listed
+from jobstore.store.request import Append, Appended
 from jobstore.store.views import Shown, Where
 from jobstore.web import conditions
 from jobstore.web.bodies import read_json

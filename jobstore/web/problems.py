@@ -9,8 +9,8 @@ from aiohttp import web
 
 from jobstore.formats.contract import Failure
 from jobstore.job.decider import Refused
-from jobstore.store.batch import Claimed, Conflict, IdTaken, KeyReused, NoSuchJob
 from jobstore.store.postgres import Unavailable
+from jobstore.store.request import Claimed, Conflict, IdTaken, KeyReused, NoSuchJob
 
 log = logging.getLogger(__name__)
 

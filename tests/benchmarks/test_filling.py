@@ -9,7 +9,7 @@ from benchmarks.filling import BY, fill, turns
 from jobstore.formats import native
 from jobstore.job.commands import Annotate
 from jobstore.store import Store
-from jobstore.store.batch import Append
+from jobstore.store.request import Append
 from jobstore.store.verifying import verify
 
 

@@ -1,15 +1,23 @@
-"""Fixtures of the tests that follow a feed, from a database or from a server."""
+"""Fixtures of the tests that start a server, or follow a feed, from a database or from a server."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from jobstore.job import commands as c
 from jobstore.store import Store
-from tests.cli.serving import Served, serving
+from tests.cli.serving import Served, kill_all, serving
 from tests.store.asking import new_job, say
 
 NASTY = "a\ttab, a\r\nline, \x1b[31mred\x1b[0m, \x9b, ⌘ 日本"
+
+
+@pytest.fixture
+def data(folder: Path) -> Iterator[Path]:
+    """A folder for a server, of which nothing is left afterwards."""
+    yield folder / "data"
+    kill_all(folder / "data")
 
 
 @pytest.fixture

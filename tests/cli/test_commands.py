@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from jobstore.cli import cli
 from jobstore.job import commands as c
 from jobstore.store import Store
-from jobstore.store.batch import Append
+from jobstore.store.request import Append
 from tests.cli.serving import ENVIRONMENT, ROOT, command, run
 from tests.store.asking import say
 

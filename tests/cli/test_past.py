@@ -11,7 +11,7 @@ import pytest
 
 from jobstore.job import commands as c
 from jobstore.store import Store
-from jobstore.store.batch import Append
+from jobstore.store.request import Append
 from jobstore.store.views import MEMO_AFTER
 from tests.cli.serving import kill_all, run, start
 from tests.cli.test_commands import in_a_terminal

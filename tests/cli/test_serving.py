@@ -23,13 +23,6 @@ KEY = re.compile(r"key: jsk_[0-9a-f]{12}_[0-9a-f]{40}")
 
 
 @pytest.fixture
-def data(folder: Path) -> Iterator[Path]:
-    """A folder for a server, of which nothing is left afterwards."""
-    yield folder / "data"
-    kill_all(folder / "data")
-
-
-@pytest.fixture
 def served(data: Path) -> Iterator[Served]:
     """A server on a fresh folder."""
     with serving("--data", data) as served:

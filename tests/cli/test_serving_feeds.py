@@ -1,23 +1,15 @@
 """`jobstore serve` and its feeds: for how long, for which pages, and what becomes of them when the server ends."""
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from tests.cli.serving import kill_all, run, serving
+from tests.cli.serving import run, serving
 from tests.web.eventstream import Parser
 
 PAGE = "https://app.example.com"
-
-
-@pytest.fixture
-def data(folder: Path) -> Iterator[Path]:
-    """A folder for a server, of which nothing is left afterwards."""
-    yield folder / "data"
-    kill_all(folder / "data")
 
 
 async def test_feeds_end_cleanly_when_the_server_is_told_to_end(data: Path) -> None:

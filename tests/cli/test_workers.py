@@ -13,15 +13,8 @@ import psutil
 import pytest
 
 from jobstore.store.embedded import Embedded
-from tests.cli.serving import SECONDS, Served, dead, kill_all, postmaster, serving
+from tests.cli.serving import SECONDS, Served, dead, postmaster, serving
 from tests.store.sound import assert_sound
-
-
-@pytest.fixture
-def data(folder: Path) -> Iterator[Path]:
-    """A folder for a server, of which nothing is left afterwards."""
-    yield folder / "data"
-    kill_all(folder / "data")
 
 
 @pytest.fixture

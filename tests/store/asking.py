@@ -10,8 +10,9 @@ import asyncpg
 
 from jobstore.job import commands as c
 from jobstore.store import Store
-from jobstore.store.batch import Append, Appended, Draft
+from jobstore.store.batch import Draft
 from jobstore.store.clock import now, uuid7
+from jobstore.store.request import Append, Appended
 
 SECONDS: Final = 10.0  # more than anything here may take
 

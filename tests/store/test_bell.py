@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from jobstore.job import commands as c
 from jobstore.store import Store, bell
-from jobstore.store.batch import Appended
 from jobstore.store.bell import MOST, NAME, Bell, heads, payload
 from jobstore.store.embedded import Embedded
 from jobstore.store.postgres import Unavailable
+from jobstore.store.request import Appended
 from tests.store.asking import drafts, new_job, note, outcomes, query, say, submit, until
 from tests.store.following import KILL_BELLS, LISTENING, NEVER, NOWHERE, Reader, listening, until_listening
 from tests.store.sound import assert_sound

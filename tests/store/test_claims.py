@@ -9,8 +9,8 @@ import pytest
 
 from jobstore.job import commands as c
 from jobstore.store import Store
-from jobstore.store.batch import Append, Appended, Claimed
 from jobstore.store.clock import now, uuid7
+from jobstore.store.request import Append, Appended, Claimed
 from tests.store.asking import drafts, holding_heads, new_job, outcomes, query, say, submit, until_locked
 from tests.store.sound import assert_sound
 

@@ -13,7 +13,6 @@ from jobstore.job import commands as c
 from jobstore.job.events import JobErased
 from jobstore.job.projection import ANYBODY
 from jobstore.store import Store, memos, views
-from jobstore.store.batch import Append, NoSuchAccount, NoSuchJob
 from jobstore.store.chain import digest
 from jobstore.store.clock import now, uuid7
 from jobstore.store.embedded import VERSION, _wheel
@@ -21,6 +20,7 @@ from jobstore.store.erasure import Erased
 from jobstore.store.memos import Memo
 from jobstore.store.mistaken import Mistaken
 from jobstore.store.projecting import Step
+from jobstore.store.request import Append, NoSuchAccount, NoSuchJob
 from jobstore.store.views import Views
 from tests.store.asking import holding, new_job, note, query, say, submit, until_locked
 from tests.store.sound import assert_sound

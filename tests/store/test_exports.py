@@ -12,10 +12,10 @@ import pytest
 from jobstore.job import commands as c
 from jobstore.store import Store, exports, restoring
 from jobstore.store.accounts import Mistaken
-from jobstore.store.batch import NoSuchAccount
 from jobstore.store.checkpoints import Checkpoint
 from jobstore.store.exports import exported, read
 from jobstore.store.notes import Signer, Unproven
+from jobstore.store.request import NoSuchAccount
 from jobstore.store.restoring import restore
 from jobstore.store.verifying import Broken, verify
 from tests.cli.serving import run, start
@@ -65,6 +65,21 @@ async def write(store: Store, path: Path, first: int = 1, last: int | None = Non
     lines = exported(began_as, log, lambda end: store.checkpoints.sign(account_id, account, *end))
     path.write_bytes(b"".join([chunk async for _, chunk in lines]))
     return path.read_bytes()
+
+
+async def restore_in_part(store: Store, path: Path, pages: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An import that the connection is lost to after so many pages."""
+    write_page, left = restoring._write, iter(range(pages))
+
+    async def fail_later(*arguments: object) -> None:
+        if next(left, None) is None:
+            raise ConnectionResetError
+        await write_page(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(restoring, "_write", fail_later)
+        with pytest.raises(ConnectionResetError):
+            await restore(store.postgres, read(path), "acme", _nothing)
 
 
 async def test_an_export_restored_elsewhere_is_the_same_log(
@@ -207,18 +222,8 @@ async def test_an_import_that_stops_shows_nothing_and_goes_on_from_there(
 ) -> None:  # fmt: skip
     path = tmp_path / "a"
     await write(store, path)
-    write_page, left = restoring._write, iter(range(pages))
-
-    async def fail_later(*arguments: object) -> None:
-        if next(left, None) is None:
-            raise ConnectionResetError
-        await write_page(*arguments)  # type: ignore[arg-type]
-
     async with Store(elsewhere) as other:
-        with monkeypatch.context() as patch:
-            patch.setattr(restoring, "_write", fail_later)
-            with pytest.raises(ConnectionResetError):
-                await restore(other.postgres, read(path), "acme", _nothing)
+        await restore_in_part(other, path, pages, monkeypatch)
         assert len(await query(elsewhere, "SELECT FROM events")) == 3 * pages
         assert await other.accounts.all() == []
         with pytest.raises(Mistaken):
@@ -242,18 +247,8 @@ async def test_what_an_import_of_another_log_has_left_is_not_gone_on_with(
     job = await new_job(store, second)
     await store.ledger.append(say(second, job, *(c.Annotate(note=text) for text in "abc")))
     await write(store, tmp_path / "other", account="other")
-    write_page, left = restoring._write, iter(range(1))
-
-    async def fail_later(*arguments: object) -> None:
-        if next(left, None) is None:
-            raise ConnectionResetError
-        await write_page(*arguments)  # type: ignore[arg-type]
-
     async with Store(elsewhere) as other:
-        with monkeypatch.context() as patch:
-            patch.setattr(restoring, "_write", fail_later)
-            with pytest.raises(ConnectionResetError):
-                await restore(other.postgres, read(tmp_path / "acme"), "acme", _nothing)
+        await restore_in_part(other, tmp_path / "acme", 1, monkeypatch)
         with pytest.raises(Mistaken, match="another log's import into 'acme' stopped at 3"):
             await restore(other.postgres, read(tmp_path / "other"), "acme", _nothing)
         assert await other.accounts.all() == []

@@ -10,8 +10,8 @@ from asyncpg.pool import PoolConnectionProxy
 
 from jobstore.job import commands as c
 from jobstore.store import Store
-from jobstore.store.batch import Appended
 from jobstore.store.postgres import Unavailable
+from jobstore.store.request import Appended
 from tests.store.asking import (
     SECONDS,
     drafts,

@@ -20,8 +20,8 @@ from jobstore.job import commands as c
 from jobstore.job.decider import Refused
 from jobstore.job.events import Recorded
 from jobstore.store import Store, history, views
-from jobstore.store.batch import Appended
 from jobstore.store.ledger import Ledger
+from jobstore.store.request import Appended
 from jobstore.store.views import Views, Where
 from tests.histories import commands, rendered
 from tests.store.asking import SECONDS, new_job, note, outcomes, query, say, submit

@@ -10,7 +10,7 @@ import pytest
 from jobstore.job import commands as c
 from jobstore.job.decider import Refused
 from jobstore.store import Store
-from jobstore.store.batch import Append, Appended, Conflict, KeyReused
+from jobstore.store.request import Append, Appended, Conflict, KeyReused
 from tests.store.asking import drafts, holding_heads, new_job, note, notes, outcomes, query, say, submit, until_locked
 from tests.store.sound import assert_sound
 

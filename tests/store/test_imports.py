@@ -11,7 +11,7 @@ import pytest
 
 from jobstore.job import commands as c
 from jobstore.store import Store, taken
-from jobstore.store.batch import Append, Appended, IdTaken
+from jobstore.store.request import Append, Appended, IdTaken
 from tests.store.asking import drafts, holding_heads, note, outcomes, query, submit, until_locked
 from tests.store.sound import assert_sound
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import asyncpg
 import pytest
@@ -12,8 +11,8 @@ from jobstore.job import commands as c
 from jobstore.job.decider import Refused
 from jobstore.job.events import Annotated, Event, ProgressReported
 from jobstore.store import Store
-from jobstore.store.batch import Appended, Conflict, NoSuchJob
 from jobstore.store.ledger import BATCH, Ledger
+from jobstore.store.request import Appended, Conflict, NoSuchJob
 from tests.store.asking import (
     SECONDS,
     drafts,
@@ -28,16 +27,6 @@ from tests.store.asking import (
     until_locked,
 )
 from tests.store.sound import assert_sound
-
-
-@pytest.fixture(params=["in memory", "not in memory"])
-async def node(request: pytest.FixtureRequest, store: Store, dsn: str) -> Any:
-    """A node that knows the accounts and jobs from before, or one that has yet to load them."""
-    if request.param == "in memory":
-        yield store
-        return
-    async with Store(dsn) as fresh:
-        yield fresh
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from jobstore.job import commands as c
 from jobstore.job.decider import Refused
 from jobstore.store import Store, writing
-from jobstore.store.batch import Append, Appended, Conflict, NoSuchJob
+from jobstore.store.request import Append, Appended, Conflict, NoSuchJob
 from tests.store.asking import drafts, new_job, note, notes, outcomes, query, say, submit
 from tests.store.sound import assert_sound
 

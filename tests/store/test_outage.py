@@ -14,9 +14,9 @@ import pytest
 
 from jobstore.formats import native
 from jobstore.store import Store
-from jobstore.store.batch import Append, Appended
 from jobstore.store.embedded import Embedded
 from jobstore.store.postgres import Unavailable
+from jobstore.store.request import Append, Appended
 from tests.store.asking import SECONDS, new_job, note, outcomes, submit
 from tests.store.sound import assert_sound
 

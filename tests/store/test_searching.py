@@ -11,9 +11,9 @@ import pytest
 from jobstore.job import commands as c
 from jobstore.job.search import Search
 from jobstore.store import Store
-from jobstore.store.batch import Append
 from jobstore.store.clock import now, uuid7
 from jobstore.store.jobs import Listed
+from jobstore.store.request import Append
 from tests.store.asking import note, query, say, submit
 
 KINDS = ["index.build", "Index.Drop", "100%", "a_b", "axb", "back\\slash", "ÉTÉ"]

@@ -7,23 +7,13 @@ import pytest
 
 from jobstore.job import commands as c
 from jobstore.store import Store
-from jobstore.store.batch import Append, Appended
+from jobstore.store.request import Append, Appended
 from tests.store.asking import new_job, note, outcomes, query
 from tests.store.sound import assert_sound
 
 CONTROLS = "".join(map(chr, range(1, 32)))
 STRANGE = ["\x1f", "\x1e", "\x1c", CONTROLS, "\n", '"', "\\", "\\x1f", "\\N", "{}", "NULL", "'", "\u2028", "\ue000",
            "é", "🦉", "\x7f", "", " "]  # fmt: skip
-
-
-@pytest.fixture(params=["in memory", "not in memory"])
-async def node(request: pytest.FixtureRequest, store: Store, dsn: str) -> Any:
-    """A node that knows the job from before, or one that has yet to load it."""
-    if request.param == "in memory":
-        yield store
-        return
-    async with Store(dsn) as fresh:
-        yield fresh
 
 
 def said(request: Append) -> str | None:

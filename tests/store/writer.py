@@ -11,8 +11,8 @@ from typing import Final
 
 from jobstore.job import commands as c
 from jobstore.store import Store
-from jobstore.store.batch import Append
 from jobstore.store.clock import now, uuid7
+from jobstore.store.request import Append
 
 AT_ONCE: Final = 4  # writers a process
 

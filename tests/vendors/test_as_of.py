@@ -17,8 +17,8 @@ from jobstore.job import commands as c
 from jobstore.job.decider import Refused
 from jobstore.job.projection import Audience
 from jobstore.store import Store
-from jobstore.store.batch import Append
 from jobstore.store.clock import uuid7
+from jobstore.store.request import Append
 from tests.conftest import Client
 from tests.histories import commands
 from tests.store.asking import say

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from jobstore.store import Store
-from jobstore.store.batch import Append
+from jobstore.store.request import Append
 from tests.conftest import Client
 from tests.web.wire import NDJSON, PATIENCE, key_of
 

@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 
 from jobstore.job.commands import Start
 from jobstore.store import Store
-from jobstore.store.batch import Append
+from jobstore.store.request import Append
 from jobstore.web import conditions
 from tests.conftest import Client
 from tests.web.conftest import together

@@ -1,6 +1,7 @@
 """Given events, those that were and those to come, when a feed is asked for, then it has them all, in order, once."""
 
 import json
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -95,22 +96,29 @@ async def test_an_append_on_one_node_is_heard_on_another(client: Client, dsn: st
             assert positions(await feed.take(2)) == [1, 2]
 
 
-async def test_who_comes_from_a_node_that_is_ahead_has_nothing_twice(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+async def behind(store: Store, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Client, HandTail]]:
+    """A client of a node that has heard of nothing yet of three events, and what the node will hear them from."""
     tail = HandTail(0)
     monkeypatch.setattr(store, "tail", tail)
     async with TestClient(AsServed(application(store))) as http:
         client = Client(http, store)
         await client.report(await client.submit(), STARTED, half(0.5))
-        logged = await store.history.of_account(await _id(client))
-        async with Feed(client, "/feed", "2") as feed:
-            await feed.opened()
-            tail.say(*logged[:1])
-            tail.say(*logged[1:])
-            await client.report(1, half(0.75))
-            tail.say(*await store.history.of_account(await _id(client), after=3))
-            assert positions(await feed.take(2)) == [3, 4]
+        yield client, tail
+
+
+async def test_who_comes_from_a_node_that_is_ahead_has_nothing_twice(
+    store: Store, behind: tuple[Client, HandTail]
+) -> None:
+    client, tail = behind
+    logged = await store.history.of_account(await _id(client))
+    async with Feed(client, "/feed", "2") as feed:
+        await feed.opened()
+        tail.say(*logged[:1])
+        tail.say(*logged[1:])
+        await client.report(1, half(0.75))
+        tail.say(*await store.history.of_account(await _id(client), after=3))
+        assert positions(await feed.take(2)) == [3, 4]
 
 
 async def test_a_client_of_http_1_0_is_sent_no_chunks(client: Client) -> None:
@@ -243,20 +251,16 @@ async def test_a_jobs_feed_ends_with_the_job_and_is_empty_when_asked_again(clien
 
 
 async def test_a_job_that_ends_while_a_reader_catches_up_ends_the_feed(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, behind: tuple[Client, HandTail]
 ) -> None:
-    """The node has heard of nothing yet, so the reader waits; when it catches up, the job has ended."""
-    tail = HandTail(0)
-    monkeypatch.setattr(store, "tail", tail)
-    async with TestClient(AsServed(application(store))) as http:
-        client = Client(http, store)
-        await client.report(await client.submit(), STARTED, half(0.5))
-        async with Feed(client, "/jobs/1/feed", "2") as feed:
-            await feed.opened()
-            await client.report(1, DONE)
-            tail.say(*await store.history.of_account(await _id(client)))
-            assert [event.type for event in await feed.rest()] == ["progressed", "completed", "end"]
-            assert feed.clean
+    """The reader waits for what the node has not heard of; when it catches up, the job has ended."""
+    client, tail = behind
+    async with Feed(client, "/jobs/1/feed", "2") as feed:
+        await feed.opened()
+        await client.report(1, DONE)
+        tail.say(*await store.history.of_account(await _id(client)))
+        assert [event.type for event in await feed.rest()] == ["progressed", "completed", "end"]
+        assert feed.clean
 
 
 async def test_what_is_recorded_after_the_end_is_there_for_who_comes_back(client: Client) -> None:
