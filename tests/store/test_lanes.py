@@ -8,9 +8,9 @@ from asyncpg.pool import PoolConnectionProxy
 
 from jobstore.job import commands as c
 from jobstore.store import Store, writing
-from jobstore.store.batch import Appended
 from jobstore.store.ledger import BATCH
 from jobstore.store.postgres import Unavailable
+from jobstore.store.request import Appended
 from tests.store.asking import (
     SECONDS,
     holding,
