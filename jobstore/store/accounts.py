@@ -212,14 +212,18 @@ class Gate:
         self._asking: dict[str, asyncio.Task[tuple[float, bytes, Principal | None]]] = {}
 
     async def admit(self, key: str) -> Principal | None:
-        """Whose key it is, or None. Digests are compared in constant time."""
+        """Whose key it is, or None."""
+        if not _KEY.fullmatch(key):
+            return None
         known = self._known.get(key[_ID])
         if known is None or known[0] < time.monotonic():
-            if not _KEY.fullmatch(key):
-                return None
             known = await self._ask(key[_ID])
-        digest = sha256(key.encode(errors="surrogateescape")).digest()
-        return known[2] if hmac.compare_digest(known[1], digest) else None
+        return _holder(key, known)
+
+    def remember(self, key: str) -> Principal | None:
+        """Whose key it is, if that was asked a moment ago: what nearly every request needs, without waiting."""
+        known = self._known.get(key[_ID])
+        return None if known is None or known[0] < time.monotonic() else _holder(key, known)
 
     async def revoked(self, keys: Collection[str]) -> set[str]:
         """Those of the keys, which were good once, that are no longer: one question, however many there are.
@@ -262,6 +266,12 @@ class Gate:
         while len(self._known) > self._size:
             self._known.popitem(last=False)
         return known
+
+
+def _holder(key: str, known: tuple[float, bytes, Principal | None]) -> Principal | None:
+    """Who is known under the id of the key, if it is the key. Digests are compared in constant time."""
+    digest = sha256(key.encode(errors="surrogateescape")).digest()
+    return known[2] if hmac.compare_digest(known[1], digest) else None
 
 
 def check_name(name: str) -> None:

@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeVar
 K = TypeVar("K")
 V = TypeVar("V")
 
-MOST: Final = 1000  # questions a query
+MOST: Final = 32  # questions a query; of hundreds that are all asked at once, most would then wait for the slowest
 
 
 class Coalescer(Generic[K, V]):
@@ -28,8 +28,8 @@ class Coalescer(Generic[K, V]):
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def ask(self, key: K) -> V | None:
-        """What is found under `key` from now on. Raises what `load` raises."""
+    def ask(self, key: K) -> "asyncio.Future[V | None]":
+        """What is found under `key` from now on. The future raises what `load` raises."""
         if self._loop is None:  # kept: to ask for the running loop is a call of the operating system
             self._loop = asyncio.get_running_loop()
         future: asyncio.Future[V | None] = self._loop.create_future()
@@ -40,7 +40,7 @@ class Coalescer(Generic[K, V]):
                 self._task = asyncio.create_task(self._run())
         else:
             waiting.append(future)
-        return await future
+        return future
 
     async def _run(self) -> None:
         try:

@@ -77,7 +77,7 @@ def parse(body: bytes) -> Any:
         if "depth limit" in str(error) or "recursion" in str(error):
             raise Problem("malformed", f"nested deeper than {DEEPEST} levels") from None
         raise Problem("bad-request", f"the body is not JSON: {error}") from None
-    if body.count(b"[") + body.count(b"{") > DEEPEST:
+    if len(body) > 2 * DEEPEST and body.count(b"[") + body.count(b"{") > DEEPEST:
         _check_depth(value)
     if b"\\u0000" in body:
         _check_text(value)

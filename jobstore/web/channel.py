@@ -54,13 +54,15 @@ class Reader:
 
     def write(self, data: bytes) -> None:
         """Send what has its chunk around it already, unless the reader is gone, or too slow and so to be gone."""
-        if self.transport.is_closing():
-            self.end()
-        elif self.transport.get_write_buffer_size() > BUFFER:
+        if self.is_gone():
             self.transport.abort()
             self.end()
         else:
             self.transport.write(data)
+
+    def is_gone(self) -> bool:
+        """Whether the connection is closing, or keeps more than can be kept."""
+        return self.transport.is_closing() or self.transport.get_write_buffer_size() > BUFFER
 
     def hold(self) -> None:
         """Keep what comes from now on."""
@@ -85,7 +87,7 @@ class Reader:
 class _Group:
     """Readers with the same wish: those who are sent what comes, and those for whom it is held."""
 
-    __slots__ = ("_wish", "frames", "holding", "live", "over")
+    __slots__ = ("_unchecked", "_wish", "frames", "holding", "live", "over")
 
     def __init__(self, wish: Wish) -> None:
         self._wish = wish
@@ -93,6 +95,7 @@ class _Group:
         self.holding: set[Reader] = set()
         self.frames: list[bytes] = []
         self.over = False
+        self._unchecked = 0  # bytes that each was sent since they were asked whether they read
 
     def add(self, moment: Moment) -> None:
         """This event is for them, if their filter says so."""
@@ -110,16 +113,17 @@ class _Group:
             self.frames.append(frames.end(position))
         data = in_chunks(b"".join(self.frames), self._wish)
         self.frames = []
-        gone = []
-        for reader, transport in self.live.items():
-            if transport.get_write_buffer_size() > BUFFER or transport.is_closing():
-                gone.append(reader)
-            else:
+        self._unchecked += len(data)
+        if self._unchecked > BUFFER // 4:
+            self._let_go()
+        closed = False
+        for transport in self.live.values():
+            try:
                 transport.write(data)
-        for reader in gone:
-            reader.transport.abort()
-            self.leave(reader)
-            reader.end()
+            except RuntimeError:
+                closed = True
+        if closed:
+            self._let_go()
         self.holding = {reader for reader in self.holding if reader.keep(data)}
         if self.over:
             for reader in list(self.live):
@@ -129,6 +133,15 @@ class _Group:
     def leave(self, reader: Reader) -> None:
         self.live.pop(reader, None)
         self.holding.discard(reader)
+
+    def _let_go(self) -> None:
+        """Cut off those who do not read, and forget those who are gone. No buffer has grown by more than what was sent
+        since the last time."""
+        self._unchecked = 0
+        for reader in [reader for reader in self.live if reader.is_gone()]:
+            reader.transport.abort()
+            self.leave(reader)
+            reader.end()
 
 
 class Channel:

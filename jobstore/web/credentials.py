@@ -27,7 +27,10 @@ async def principal(request: web.Request, scope: Scope, *, of_job: bool = False,
     if header is None:
         raise Problem("unauthorized", "send the header `Authorization: Bearer KEY`", headers=_CHALLENGE)
     key = key_in(header)
-    found = None if key is None else await request.app[GATE].admit(key)
+    found = None
+    if key is not None:
+        gate = request.app[GATE]
+        found = gate.remember(key) or await gate.admit(key)
     if found is None:
         raise Problem("unauthorized", "this key is not known here, or was revoked", headers=_CHALLENGE)
     if not found.may(scope):

@@ -43,6 +43,7 @@ class Wire(asyncio.Transport):
 
     def write(self, data: Any) -> None:
         assert not self.closing
+        self.asked += 1
         self.written.append(data)
 
     def get_write_buffer_size(self) -> int:

@@ -202,7 +202,7 @@ async def test_a_slow_reader_is_cut_off_and_no_other(store: Store) -> None:
     async with opened(store, tail) as (_, channel):
         (slow, slow_wire), (gone, gone_wire), (_, wire) = live(channel), live(channel), live(channel)
         slow_wire.unread, gone_wire.closing = BUFFER + 1, True
-        tail.say(entry(1))
+        tail.say(entry(1, data='{"note": "%s"}' % ("x" * (BUFFER // 4))))
         assert (slow_wire.closing, slow.ended.done(), gone.ended.done()) == (True, True, True)
         assert (slow_wire.written, gone_wire.written) == ([], [])
         kept = weakref.ref(slow_wire)
