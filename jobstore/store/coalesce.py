@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeVar
 K = TypeVar("K")
 V = TypeVar("V")
 
-MOST: Final = 32  # questions a query; of hundreds that are all asked at once, most would then wait for the slowest
+MOST: Final = 64  # questions a query: one that answers all of a hundred leaves nobody to ask while it is answered
 
 
 class Coalescer(Generic[K, V]):
