@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -263,6 +264,7 @@ def number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 and text[0] != "0" else None
 
 
+@lru_cache(maxsize=10_000)
 def uid(text: str) -> str | None:
     """The uid that `text` writes, with or without dashes, as 32 hex digits."""
     return text.replace("-", "").lower() if _UID.fullmatch(text) else None

@@ -108,7 +108,8 @@ def _carried_out(format: Format[Any], call: Call[Any]) -> Handler:
 
 
 async def _poll(format: Format[Any], call: Poll[Any], request: web.Request) -> web.StreamResponse:
-    who, to = await _who(request, "read", format, of_job=True)
+    who = await principal(request, "read", of_job=True)
+    to = _told_to(request, who, format)
     number = await number_in(request, who, format)
     store = request.app[STORE]
     # Polls are many, and mostly ask for nothing.
@@ -258,11 +259,16 @@ async def _limits(format: Format[Any], call: Limits[Any], request: web.Request) 
 async def _who(
     request: web.Request, scope: Scope, format: Format[Any], *, of_job: bool = False, free: bool = False
 ) -> tuple[Principal, Audience]:
-    """Who asks, and how jobs are shown to them. Another account's address is nowhere."""
+    """Who asks, and how jobs are shown to them."""
     who = await principal(request, scope, of_job=of_job, free=free)
+    return who, _told_to(request, who, format)
+
+
+def _told_to(request: web.Request, who: Principal, format: Format[Any]) -> Audience:
+    """How jobs are shown to who asks. Another account's address is nowhere."""
     if request.match_info.get("account", who.account) != who.account:
         raise Problem("not-found", "there is nothing at this address")
-    return who, audience(request, who, format.name)
+    return audience(request, who, format.name)
 
 
 async def _asked(request: web.Request) -> Asked:
