@@ -264,9 +264,13 @@ def number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 and text[0] != "0" else None
 
 
-@lru_cache(maxsize=10_000)
 def uid(text: str) -> str | None:
     """The uid that `text` writes, with or without dashes, as 32 hex digits."""
+    return _read_uid(text) if len(text) in (32, 36) else None
+
+
+@lru_cache(maxsize=10_000)
+def _read_uid(text: str) -> str | None:
     return text.replace("-", "").lower() if _UID.fullmatch(text) else None
 
 
