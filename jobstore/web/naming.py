@@ -22,11 +22,12 @@ async def number_in(request: web.Request, who: Principal, format: Format[Any] | 
     """
     text = request.match_info["id"]
     named = number(text) if format is None else format.identify(text)
-    if isinstance(named, int):
-        found: int | None = named
+    if isinstance(named, str):
+        found = await request.app[STORE].jobs.number_of(who.account_id, named)
+    elif named is None and format is None:
+        found = await _find(request.app[STORE], who, text)
     else:
-        store = request.app[STORE]
-        found = await (_find(store, who, text) if format is None else _resolve(store, who, named))
+        found = named
     if who.job is not None and found != who.job:
         raise Problem("forbidden", "this key is for another job")
     if found is None:
@@ -55,9 +56,5 @@ async def _find(store: Store, who: Principal, text: str) -> int | None:
     for format in FORMATS.values():
         named = format.identify(text)
         if named is not None:
-            return await _resolve(store, who, named)
+            return await store.jobs.number_of(who.account_id, named) if isinstance(named, str) else named
     return None
-
-
-async def _resolve(store: Store, who: Principal, named: int | str | None) -> int | None:
-    return await store.jobs.number_of(who.account_id, named) if isinstance(named, str) else named
