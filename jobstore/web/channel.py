@@ -87,7 +87,7 @@ class Reader:
 class _Group:
     """Readers with the same wish: those who are sent what comes, and those for whom it is held."""
 
-    __slots__ = ("_unchecked", "_wish", "frames", "holding", "live", "over")
+    __slots__ = ("_most", "_wish", "frames", "holding", "live", "over")
 
     def __init__(self, wish: Wish) -> None:
         self._wish = wish
@@ -95,7 +95,7 @@ class _Group:
         self.holding: set[Reader] = set()
         self.frames: list[bytes] = []
         self.over = False
-        self._unchecked = 0  # bytes that each was sent since they were asked whether they read
+        self._most = 0  # bytes; no live reader has more than this that it has not read
 
     def add(self, moment: Moment) -> None:
         """This event is for them, if their filter says so."""
@@ -113,8 +113,7 @@ class _Group:
             self.frames.append(frames.end(position))
         data = in_chunks(b"".join(self.frames), self._wish)
         self.frames = []
-        self._unchecked += len(data)
-        if self._unchecked > BUFFER // 4:
+        if self._most > BUFFER:
             self._let_go()
         closed = False
         for transport in self.live.values():
@@ -122,6 +121,7 @@ class _Group:
                 transport.write(data)
             except RuntimeError:
                 closed = True
+        self._most += len(data)
         if closed:
             self._let_go()
         self.holding = {reader for reader in self.holding if reader.keep(data)}
@@ -130,18 +130,21 @@ class _Group:
                 self.leave(reader)
                 reader.end()
 
+    def enter(self, reader: Reader) -> None:
+        self.live[reader] = reader.transport
+        self._most = max(self._most, reader.transport.get_write_buffer_size())
+
     def leave(self, reader: Reader) -> None:
         self.live.pop(reader, None)
         self.holding.discard(reader)
 
     def _let_go(self) -> None:
-        """Cut off those who do not read, and forget those who are gone. No buffer has grown by more than what was sent
-        since the last time."""
-        self._unchecked = 0
+        """Cut off those who do not read, and forget those who are gone."""
         for reader in [reader for reader in self.live if reader.is_gone()]:
             reader.transport.abort()
             self.leave(reader)
             reader.end()
+        self._most = max((transport.get_write_buffer_size() for transport in self.live.values()), default=0)
 
 
 class Channel:
@@ -202,7 +205,7 @@ class Channel:
         if group.over:
             reader.end()
         if not reader.ended.done():
-            group.live[reader] = reader.transport
+            group.enter(reader)
         return True
 
     def end(self, reader: Reader) -> None:

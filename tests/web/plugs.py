@@ -32,19 +32,23 @@ class HandTail:
 
 
 class Wire(asyncio.Transport):
-    """A connection; `unread` is how many bytes nobody has taken from it."""
+    """A connection; `unread` is how many bytes nobody has taken from it: of a `slow` one, all that was written."""
 
     def __init__(self) -> None:
         super().__init__()
         self.written: list[Any] = []
         self.asked = 0
         self.unread = 0
+        self.slow = False
         self.closing = False
 
     def write(self, data: Any) -> None:
-        assert not self.closing
+        if self.closing:
+            raise RuntimeError("the connection is closed")
         self.asked += 1
         self.written.append(data)
+        if self.slow:
+            self.unread += len(data)
 
     def get_write_buffer_size(self) -> int:
         self.asked += 1
