@@ -148,5 +148,9 @@ async def test_of_a_jobs_keys_one_is_kept_and_no_other_key_ends(store: Store, ac
 async def test_whoever_knows_the_id_of_a_key_has_not_got_the_key(store: Store, account: int) -> None:
     _, key = await store.accounts.create_key("acme", "read")
     assert await store.gate.admit(key) is not None
-    for wrong in (key[:-1], f"{key}0", f"{key[:-1]}\udcff", f"{key[:-1]}é", f"xyz{key[3:]}", key.swapcase(), key[:16]):
+    almost = key[:-1] + ("1" if key[-1] == "0" else "0")
+    shapes = (key[:-1], f"{key}0", f"{key[:-1]}\udcff", f"{key[:-1]}é", f"xyz{key[3:]}", key.swapcase(), key[:16])
+    for wrong in (almost, *shapes):
+        assert store.gate.remember(wrong) is None
         assert await store.gate.admit(wrong) is None
+    assert store.gate.remember(key) == await store.gate.admit(key)
